@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What every CUnit suite starts from: a main file lists its suites, unit_main runs them and gives
+ * the exit status. */
+#ifndef ASHLAR_TESTS_UNIT_H
+#define ASHLAR_TESTS_UNIT_H
+
+#include <CUnit/CUnit.h>
+
+/* Runs the NULL-terminated suites; argv[1], if given, names the only suite to run. Returns main's
+ * exit status. */
+int unit_main(int argc, char **argv, CU_SuiteInfo *suites);
+
+#endif
