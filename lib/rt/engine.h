@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What an engine is: the four things a worker's loop needs of it. Internal to rt/: everybody else
+ * uses rt/io.h, rt/stream.h and rt/worker.h.
+ */
+#ifndef ASHLAR_RT_ENGINE_H
+#define ASHLAR_RT_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "rt/io.h"
+
+struct engine;
+
+/* Waits once for a descriptor to become readable or writable (EPOLLIN, EPOLLOUT); done as for
+ * struct io. */
+struct io_poll {
+    int fd;
+    unsigned events;
+    int result; /* ready events or -errno */
+    void (*done)(struct io_poll *p);
+    uint64_t private_[4];
+};
+
+struct engine_ops {
+    const char *name;
+    int (*create)(struct engine **e);
+    /* Queues; the kernel may see it only at the next turn. */
+    void (*submit)(struct engine *e, struct io *io);
+    void (*poll_add)(struct engine *e, struct io_poll *p);
+    /* Ends a poll with -ECANCELED, through its done. */
+    void (*poll_cancel)(struct engine *e, struct io_poll *p);
+    /* Hands what is queued to the kernel, waits up to timeout_ns (0: not at all; UINT64_MAX: for
+     * ever) and calls done for what has ended. */
+    void (*turn)(struct engine *e, uint64_t timeout_ns);
+    /* From any thread: ends a waiting turn. */
+    void (*interrupt)(struct engine *e);
+    void (*destroy)(struct engine *e);
+};
+
+extern const struct engine_ops engine_uring, engine_aio;
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Small files: state, archives, configuration. Calls wait on a helper thread; the simulator keeps
+ * them in memory under the same rules (a replaced file is either old or new after a power cut).
+ */
+#ifndef ASHLAR_RT_FS_H
+#define ASHLAR_RT_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Whole file, NUL-terminated past its length; *data is freed by the caller. -EFBIG above max_bytes.
+ */
+int fs_read(const char *path, size_t max_bytes, char **data, size_t *length);
+/* Atomic and durable: temporary file, fsync, rename, fsync of the directory. */
+int fs_replace(const char *path, const void *data, size_t length, mode_t mode);
+int fs_remove(const char *path);
+/* With parents, like mkdir -p. */
+int fs_make_dir(const char *path, mode_t mode);
+/* Names in a directory without "." and "..", sorted; a NULL-terminated array in one allocation,
+ * freed by the caller. */
+int fs_list(const char *path, char ***names);
+/* A lock file held until the process ends (one daemon a state directory): -EBUSY when another
+ * process holds it. */
+int fs_lock(const char *path);
+
+#endif
