@@ -11,7 +11,13 @@
 
 #include "rt/io.h"
 
-struct engine;
+/* Each kind of engine begins with this. */
+struct engine {
+    const struct engine_ops *ops;
+};
+
+/* The calling worker's, NULL outside workers; in worker.c. */
+struct engine *engine_self(void);
 
 /* Waits once for a descriptor to become readable or writable (EPOLLIN, EPOLLOUT); done as for
  * struct io. */
@@ -25,17 +31,19 @@ struct io_poll {
 
 struct engine_ops {
     const char *name;
+    /* On the thread that will use it. Any error: this kind cannot run here. */
     int (*create)(struct engine **e);
-    /* Queues; the kernel may see it only at the next turn. */
+    /* Queues; the kernel sees it at the next turn, which also calls done. */
     void (*submit)(struct engine *e, struct io *io);
     void (*poll_add)(struct engine *e, struct io_poll *p);
-    /* Ends a poll with -ECANCELED, through its done. */
+    /* Ends a poll with -ECANCELED, through its done at a turn (unless it has become ready). */
     void (*poll_cancel)(struct engine *e, struct io_poll *p);
     /* Hands what is queued to the kernel, waits up to timeout_ns (0: not at all; UINT64_MAX: for
-     * ever) and calls done for what has ended. */
+     * ever) and calls done for what has ended. Returns early for an interrupt or a signal. */
     void (*turn)(struct engine *e, uint64_t timeout_ns);
     /* From any thread: ends a waiting turn. */
     void (*interrupt)(struct engine *e);
+    /* Nothing is queued or in flight. */
     void (*destroy)(struct engine *e);
 };
 

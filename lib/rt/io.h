@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Files and sockets as the engine serves them. An `io` is one operation in flight: memory of its
- * owner until `done` is called, on the worker that submitted it, from the worker's loop (it must
- * not wait). Submissions are gathered and go to the kernel in one batch when the worker has nothing
- * else to run.
+ * owner until `done` is called, on the worker that started it, from the worker's loop (it must
+ * not wait). What is started is gathered and goes to the kernel in one batch when the worker has
+ * nothing else to run.
  *
  * Engines: io_uring, libaio with epoll, and the simulator, which knows files by name only.
  */
@@ -46,8 +46,8 @@ struct io {
 };
 
 /* Any number may be in flight for a file, on any workers. */
-void io_submit(struct io *io);
-/* Submits and waits; returns io->result. */
+void io_start(struct io *io);
+/* Starts it and waits; returns io->result. */
 int io_run(struct io *io);
 
 struct file_info {
