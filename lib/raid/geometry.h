@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Geometry: where an array keeps which of its bytes, exactly as the Linux md driver places them.
+ * Pure arithmetic over an immutable struct, so any thread may use it.
+ *
+ * All offsets and sizes are bytes: array offsets from the array's start, member offsets from the
+ * member's data_offset. A *role* is a member's place, 0 to raid_disks - 1. A *copy* is one of the
+ * places that hold the same bytes; copy 0 is the one md reads while the copies may differ.
+ *
+ * Each level is a small table of functions (raid0.c's zones, mirrors, RAID10): map, unmap and the
+ * sizes. Everything else is built on these and knows no level.
+ *
+ * Source: Linux drivers/md/raid0.c (create_strip_zones, map_sector), raid10.c (__raid10_find_phys,
+ * raid10_find_virt, raid10_size, setup_geo).
+ */
+#ifndef ASHLAR_RAID_GEOMETRY_H
+#define ASHLAR_RAID_GEOMETRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "raid/layout.h"
+
+#define RAID_DISKS_MAX  384u
+#define RAID_COPIES_MAX 32u
+
+/* What an array is made of, as its superblock says. */
+struct raid_shape {
+    int level;
+    uint32_t layout;            /* md's code */
+    unsigned raid_disks;        /* 1 to RAID_DISKS_MAX */
+    uint64_t chunk_bytes;       /* not for RAID1 */
+    uint64_t member_bytes;      /* used of each member (superblock size); not for RAID0 */
+    const uint64_t *data_bytes; /* RAID0: data_size of each role; else not looked at */
+};
+
+struct raid_level;
+struct raid0_zone;
+
+struct raid_geometry {
+    const struct raid_level *ops;
+    int level;
+    uint32_t layout;
+    unsigned raid_disks;
+    unsigned copies;         /* of every byte: 1 for RAID0, raid_disks for RAID1 */
+    uint64_t size_bytes;     /* of the array */
+    uint64_t chunk_bytes;    /* 0 for RAID1 */
+    uint64_t boundary_bytes; /* a map's run never crosses a multiple of it; 0: no boundary */
+    uint64_t member_bytes;   /* the longest member's part in use */
+    uint64_t sync_bytes;     /* what a resync goes over and a write-intent bitmap covers: the
+                                component for RAID1, the array for RAID10, 0 for RAID0 */
+    union {
+        struct {
+            unsigned count;
+            struct raid0_zone *zones; /* owned: the only allocation */
+        } raid0;
+        struct {
+            unsigned near, far; /* copies of each kind; copies = near * far */
+            unsigned row_step;  /* rows from one base row to the next: far when offset, else 1 */
+            unsigned set_size;  /* far copies go round within sets of so many roles; the last
+                                   set takes what is left over */
+            uint64_t far_rows;  /* rows from one far copy to the next: 1 when offset */
+            uint64_t chunks;    /* of the array */
+        } raid10;
+    };
+};
+
+struct raid_location {
+    unsigned role;
+    uint64_t offset_bytes; /* in the member's data */
+};
+
+/*
+ * -EINVAL for a shape that makes no sense (chunk, layout, too few members, nothing left of them),
+ * -EOPNOTSUPP for one that we do not do (level, more than RAID_COPIES_MAX copies, layouts whose
+ * copies overlap in Linux), -EFBIG when sizes overflow, -ENOMEM. A geometry that succeeded is to be
+ * destroyed.
+ */
+int raid_geometry_init(struct raid_geometry *g, const struct raid_shape *shape, struct error *err);
+void raid_geometry_destroy(struct raid_geometry *g);
+
+/*
+ * The copies of the byte at offset (below size_bytes), in order, into room for
+ * g->copies (at most RAID_COPIES_MAX); how many is returned. *run_bytes: so many bytes from there
+ * lie in one piece in each copy.
+ */
+unsigned raid_geometry_map(const struct raid_geometry *g, uint64_t offset_bytes,
+    struct raid_location *copies, uint64_t *run_bytes);
+
+/*
+ * The inverse: what does the member in `role` hold at member offset (below its part in use)? True:
+ * the array byte at *offset_bytes, as copy number *copy. False: nothing (a tail that no chunk
+ * reaches). *run_bytes either way: so far holds the same answer, in one piece.
+ */
+bool raid_geometry_unmap(const struct raid_geometry *g, unsigned role, uint64_t member_offset_bytes,
+    uint64_t *offset_bytes, unsigned *copy, uint64_t *run_bytes);
+
+/* One past the last byte of that member that is in use (a recovery goes so far). */
+uint64_t raid_geometry_member_bytes(const struct raid_geometry *g, unsigned role);
+
+/* The array range that one bit of a write-intent bitmap stands for; bytes is 0 past the end. */
+void raid_geometry_bitmap_range(const struct raid_geometry *g, uint64_t bit,
+    uint64_t bitmap_chunk_bytes, uint64_t *offset_bytes, uint64_t *bytes);
+
+/* Whether every byte has a copy on a role that is present. */
+bool raid_geometry_complete(const struct raid_geometry *g, const bool *present);
+
+#endif
