@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "rt/io.h"
 
 /* Each kind of engine begins with this. */
@@ -20,13 +21,15 @@ struct engine {
 struct engine *engine_self(void);
 
 /* Waits once for a descriptor to become readable or writable (EPOLLIN, EPOLLOUT); done as for
- * struct io. */
+ * struct io. Several may wait for one descriptor. */
 struct io_poll {
     int fd;
     unsigned events;
     int result; /* ready events or -errno */
     void (*done)(struct io_poll *p);
-    uint64_t private_[4];
+    /* Below: the engine's. */
+    struct list link;
+    int registered;
 };
 
 struct engine_ops {

@@ -41,8 +41,10 @@ struct io {
     int result; /* 0 or -errno: short transfers have been continued by the engine; reading past the
                    end is -EIO */
     void (*done)(struct io *io);
-    struct io *next; /* below here: the engine's */
-    uint64_t private_[6];
+    /* Below: the engine's. */
+    struct io *next;
+    uint64_t total_bytes, ended_bytes;
+    unsigned attempt;
 };
 
 /* Any number may be in flight for a file, on any workers. */
@@ -59,7 +61,7 @@ struct file_info {
         physical_block_bytes; /* offsets and lengths are multiples of the former */
     unsigned memory_align_bytes;
     unsigned optimal_io_bytes;  /* 0: unknown */
-    bool can_discard, can_zero; /* can_zero: without writing the bytes one by one */
+    bool can_discard, can_zero; /* can_zero: with IO_MAY_UNMAP, without moving the bytes */
 };
 
 #define FILE_READ_ONLY 1u
