@@ -1,0 +1,214 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Arrays go back and forth between us and the kernel's md: levels 0, 1 and 10 in all layouts; clean, degraded, after kill -9."""
+import hashlib
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from host import Host, run, size, vm  # noqa: E402
+from pattern import pattern  # noqa: E402
+
+MEMBER = "20M"
+
+# name, level, our layout, mdadm's, members, chunk
+SHAPES = [
+    ("r0", 0, None, None, 3, "64K"),
+    ("r1", 1, None, None, 2, None),
+    ("r1x3", 1, None, None, 3, None),
+    ("n2", 10, "near2", "n2", 4, "64K"),
+    ("n2odd", 10, "near2", "n2", 3, "32K"),
+    ("n3", 10, "near3", "n3", 4, "64K"),
+    ("f2", 10, "far2", "f2", 3, "64K"),
+    ("f2even", 10, "far2", "f2", 2, "512K"),
+    ("o2", 10, "offset2", "o2", 3, "64K"),
+]
+
+# Runs in the machine: assembles, waits until idle, checks, prints "NAME field value" lines.
+LOOK = r"""
+look() { # NAME MD DISK...
+    name=$1 md=$2; shift 2
+    mdadm --assemble --run /dev/$md "$@" || { echo "$name assembled no"; return; }
+    s=/sys/block/$md/md
+    for i in $(seq 1200); do [ "$(cat $s/sync_action 2>/dev/null || echo idle)" = idle ] && break; sleep 0.05; done
+    if [ -e $s/sync_action ]; then
+        echo check > $s/sync_action
+        for i in $(seq 1200); do [ "$(cat $s/sync_action)" = idle ] && break; sleep 0.05; done
+        echo "$name mismatch $(cat $s/mismatch_cnt)"
+        echo "$name degraded $(cat $s/degraded)"
+    fi
+    echo "$name bytes $(blockdev --getsize64 /dev/$md)"
+    echo "$name sha256 $(sha256sum < /dev/$md | cut -d' ' -f1)"
+    mdadm --stop /dev/$md
+}
+"""
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def facts(output):
+    """{name: {field: value}} of the lines that LOOK prints."""
+    found = {}
+    for line in output.splitlines():
+        words = line.split()
+        if len(words) == 3:
+            found.setdefault(words[0], {})[words[1]] = words[2]
+    return found
+
+
+class Arrays:
+    """The shapes as arrays of a Host, filled with a pattern through NBD."""
+
+    def __init__(self, host, shapes):
+        self.host, self.shapes = host, shapes
+        self.members, self.data = {}, {}
+
+    def make_members(self):
+        for name, _, _, _, count, _ in self.shapes:
+            self.members[name] = self.host.members(count, MEMBER, prefix=f"{name}-")
+
+    def create(self):
+        self.make_members()
+        for name, level, layout, _, _, chunk in self.shapes:
+            options = (["--layout", layout] if layout else []) + (["--chunk", chunk] if chunk else [])
+            self.host.ashlar("array", "create", name, "--level", level, *options, *self.members[name])
+            self.write(name, seed=1)
+
+    def write(self, name, seed):
+        length = self.host.array(name)["size_bytes"]
+        self.data[name] = pattern(seed, length)
+        source = self.host.file("pattern", 0)
+        with open(source, "wb") as f:
+            f.write(self.data[name])
+        run("nbdcopy", "--flush", source, self.host.uri(name))
+
+    def read(self, name):
+        target = os.path.join(self.host.dir, "back")
+        run("nbdcopy", self.host.uri(name), target)
+        with open(target, "rb") as f:
+            return f.read()
+
+    def disks(self):
+        """Every member in order, and the look commands that go with that order."""
+        disks, commands = [], LOOK
+        for i, (name, *_) in enumerate(self.shapes):
+            commands += f"look {name} md{i} " + " ".join(f"/dev/d{len(disks) + k}" for k in range(len(self.members[name]))) + "\n"
+            disks += self.members[name]
+        return disks, commands
+
+
+class OursToKernel(unittest.TestCase):
+    def check(self, arrays, output, degraded=()):
+        found = facts(output)
+        for name, level, *_ in arrays.shapes:
+            with self.subTest(array=name):
+                self.assertIn(name, found, output)
+                self.assertEqual(int(found[name].get("bytes", 0)), len(arrays.data[name]), output)
+                self.assertEqual(found[name].get("sha256"), sha256(arrays.data[name]), output)
+                if level:
+                    self.assertEqual(found[name]["mismatch"], "0", output)
+                    self.assertEqual(found[name]["degraded"], "1" if name in degraded else "0", output)
+
+    def test_clean(self):
+        for part in (SHAPES[:5], SHAPES[5:]):
+            with Host() as h:
+                arrays = Arrays(h, part)
+                arrays.create()
+                h.stop()
+                disks, commands = arrays.disks()
+                self.check(arrays, vm(commands, disks))
+
+    def test_degraded(self):
+        shapes = [s for s in SHAPES if s[0] in ("r1", "n2", "n2odd", "f2", "o2")]
+        with Host() as h:
+            arrays = Arrays(h, shapes)
+            arrays.create()
+            for name, *_ in shapes:
+                h.ashlar("array", "fail", name, arrays.members[name][1])
+                arrays.write(name, seed=2)
+            h.stop()
+            disks, commands = arrays.disks()
+            self.check(arrays, vm(commands, disks), degraded=[s[0] for s in shapes])
+
+    def test_after_kill(self):
+        shapes = [s for s in SHAPES if s[0] in ("r1", "n2", "f2", "o2")]
+        with Host() as h:
+            arrays = Arrays(h, shapes)
+            arrays.create()
+            h.kill()
+            disks, commands = arrays.disks()
+            self.check(arrays, vm(commands, disks))
+
+
+class KernelToOurs(unittest.TestCase):
+    """Made and filled by the kernel; read, written, degraded and recovered by us; looked at by the kernel again."""
+
+    def make(self, arrays, extra=""):
+        """The kernel makes the arrays and fills them from a disk with a pattern."""
+        h = arrays.host
+        source = h.file("source", "96M")
+        whole = pattern(3, size("96M"))
+        with open(source, "r+b") as f:
+            f.write(whole)
+        disks, script = [], ""
+        for i, (name, level, _, layout, count, chunk) in enumerate(arrays.shapes):
+            options = (f"--layout={layout} " if layout else "") + (f"--chunk={chunk} " if chunk else "")
+            options += "--bitmap=internal " if level else ""
+            devices = " ".join(f"/dev/d{len(disks) + k}" for k in range(count))
+            disks += arrays.members[name]
+            script += (f"mdadm --create /dev/md{i} --run --level={level} --raid-devices={count} --metadata=1.2 --name={name} {options}{devices} || exit 1\n"
+                       f"dd if=/dev/SOURCE of=/dev/md{i} bs=64K oflag=direct 2>/dev/null\n"
+                       f"echo {name} bytes $(blockdev --getsize64 /dev/md{i})\n" + extra.format(md=f"md{i}") +
+                       f"mdadm --wait /dev/md{i} >/dev/null; mdadm --stop /dev/md{i} || exit 1\n")
+        output = vm(script.replace("SOURCE", f"d{len(disks)}"), disks + [source])
+        for name, fields in facts(output).items():
+            arrays.data[name] = whole[:int(fields["bytes"])]
+
+    def test_read_write_recover(self):
+        for part in (SHAPES[:5], SHAPES[5:]):
+            with Host() as h:
+                arrays = Arrays(h, part)
+                arrays.make_members()
+                self.make(arrays)
+                for name, level, *_ in part:
+                    with self.subTest(array=name):
+                        self.exercise(h, arrays, name, level)
+                h.stop()
+                disks, commands = arrays.disks()
+                OursToKernel.check(self, arrays, vm(commands, disks))
+
+    def exercise(self, h, arrays, name, level):
+        h.ashlar("array", "assemble", name, *arrays.members[name])
+        self.assertEqual(sha256(arrays.read(name)), sha256(arrays.data[name]))
+        arrays.write(name, seed=4)
+        if not level:
+            return
+        member = arrays.members[name][0]
+        h.ashlar("array", "fail", name, member)
+        self.assertEqual(h.array(name)["state"], "degraded")
+        arrays.write(name, seed=5)
+        h.ashlar("array", "remove", name, member)
+        h.ashlar("array", "add", name, member)
+        h.wait(f"{name} whole", lambda: h.array(name)["state"] in ("clean", "active"))
+        h.wait_idle(name)
+        self.assertEqual(sha256(arrays.read(name)), sha256(arrays.data[name]))
+
+    def test_dirty_and_degraded(self):
+        """Arrays that the kernel left dirty (power cut) with a member failed."""
+        shapes = [s for s in SHAPES if s[0] in ("r1x3", "n2", "o2")]
+        with Host() as h:
+            arrays = Arrays(h, shapes)
+            arrays.make_members()
+            self.make(arrays, extra="mdadm /dev/{md} --fail /dev/$(ls /sys/block/{md}/slaves | head -1) || exit 1\n"
+                                    "dd if=/dev/SOURCE of=/dev/{md} bs=64K count=8 oflag=direct 2>/dev/null\n")
+            for name, *_ in shapes:
+                h.ashlar("array", "assemble", name, *arrays.members[name])
+                self.assertEqual(h.array(name)["state"], "degraded")
+                self.assertEqual(sha256(arrays.read(name)), sha256(arrays.data[name]))
+
+
+if __name__ == "__main__":
+    unittest.main()
