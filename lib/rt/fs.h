@@ -13,13 +13,15 @@
 /* Whole file, NUL-terminated past its length; *data is freed by the caller. -EFBIG above max_bytes.
  */
 int fs_read(const char *path, size_t max_bytes, char **data, size_t *length);
-/* Atomic and durable: temporary file, fsync, rename, fsync of the directory. */
+/* Atomic and durable: temporary file, fsync, rename, fsync of the directory. On failure the old
+ * file is as it was (only if the last fsync failed, it may be old or new after a power cut). */
 int fs_replace(const char *path, const void *data, size_t length, mode_t mode);
+/* Durable too. */
 int fs_remove(const char *path);
-/* With parents, like mkdir -p. */
+/* With parents, like mkdir -p; 0 when it is there already, -ENOTDIR when something else is. */
 int fs_make_dir(const char *path, mode_t mode);
-/* Names in a directory without "." and "..", sorted; a NULL-terminated array in one allocation,
- * freed by the caller. */
+/* Names in a directory without "." and ".." and without what an interrupted fs_replace left,
+ * sorted; a NULL-terminated array in one allocation, freed by the caller. */
 int fs_list(const char *path, char ***names);
 /* A lock file held until the process ends (one daemon a state directory): -EBUSY when another
  * process holds it. */

@@ -32,12 +32,14 @@ int listener_open(const char *path, mode_t mode, uid_t owner, gid_t group, struc
     struct error *err);
 /* Takes over a listening descriptor handed down by systemd. */
 int listener_adopt(int fd, struct listener **l, struct error *err);
-/* Waits for a connection; -ECANCELED after listener_shutdown. */
+/* Waits for a connection, also while descriptors or memory are short; -ECANCELED after
+ * listener_shutdown. -ENOMEM when there is no memory for the stream itself. */
 int listener_accept(struct listener *l, struct stream **s);
 /* Ends listener_accept, from any thread; close frees it and removes the socket file it made. */
 void listener_shutdown(struct listener *l);
 void listener_close(struct listener *l);
 
+/* Waits while the listener's queue is full. */
 int stream_connect(const char *path, struct stream **s, struct error *err);
 /* Two ends joined in memory (a socket pair outside the simulator). */
 int stream_pair(struct stream **a, struct stream **b);
@@ -48,9 +50,9 @@ void stream_set_buffers(struct stream *s, unsigned bytes);
 /* At least `min` bytes unless the peer ends; returns the number read (less than min only at the
  * end), -errno. */
 ssize_t stream_read(struct stream *s, void *buf, size_t min, size_t max);
-/* All of it; 0 or -errno (-EPIPE when the peer is gone). iov is used up. `due_ns`: -ETIMEDOUT after
- * that time without progress; 0: never. */
-int stream_write(struct stream *s, struct iovec *iov, int iov_count, uint64_t due_ns);
+/* All of it; 0 or -errno (-EPIPE when the peer is gone). iov is used up. -ETIMEDOUT when the peer
+ * has taken nothing for `stall_ns`; 0: waits for ever. */
+int stream_write(struct stream *s, struct iovec *iov, int iov_count, uint64_t stall_ns);
 /* Ends reads and writes under way, from any thread. */
 void stream_shutdown(struct stream *s);
 void stream_close(struct stream *s);
