@@ -44,6 +44,7 @@ struct raid_assembly_member {
     bool may_readd; /* FAULTY and STALE: the bitmap covers all it has missed, nobody has its role */
 };
 
+/* Some 20 KiB: better on the heap than on a coroutine's stack. */
 struct raid_assembly {
     unsigned freshest;                /* index of the candidate whose superblock rules */
     int bitmap_from;                  /* candidate whose bitmap is current; -1: none is */
@@ -60,7 +61,8 @@ struct raid_assembly {
 
 /*
  * Decides, and makes the geometry (to be destroyed by the caller). `force`: when too few are fresh,
- * take the freshest of the stale for the roles that lack.
+ * take the freshest of the stale for the roles that lack. On failure *g is untouched, and *a holds
+ * what could be found out.
  *
  * -EEXIST: a candidate belongs to another array, or two claim one place; -EBADMSG: superblocks of
  * one age contradict each other, or a member is smaller than its superblock says; -EOPNOTSUPP: see

@@ -38,11 +38,12 @@ struct md_create_params {
 int md_create_template(struct md_superblock *sb, struct md_bitmap_header *bitmap,
     const struct md_create_params *params, struct error *err);
 
-/* Makes *sb that of device `dev_number` (index in device_bytes) of that raw size. Also for one that
- * joins later: data_size is all of it from data_offset. */
+/* Makes *sb that of device `dev_number` of that raw size (index in device_bytes, or one that joins
+ * later): its data is all from data_offset on. */
 void md_create_member(struct md_superblock *sb, uint32_t dev_number, uint64_t device_bytes);
 
-/* "HOST:NAME" when it fits into 31 bytes and the name has no colon, else NAME cut to 31. */
+/* "HOST:NAME" when that has at most 31 bytes and the name no colon, else NAME (at most
+ * MD_NAME_BYTES). homehost may be NULL. */
 void md_create_name(struct md_superblock *sb, const char *homehost, const char *name);
 
 /* Sectors before the data, on a device of so many sectors; chunk 0: RAID1. */

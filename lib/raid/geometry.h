@@ -71,6 +71,9 @@ struct raid_location {
     uint64_t offset_bytes; /* in the member's data */
 };
 
+/* -EINVAL unless it is a power of two from 4 KiB to 1 GiB, which all levels but RAID0 ask for. */
+int raid_chunk_check(uint64_t chunk_bytes, struct error *err);
+
 /*
  * -EINVAL for a shape that makes no sense (chunk, layout, too few members, nothing left of them),
  * -EOPNOTSUPP for one that we do not do (level, more than RAID_COPIES_MAX copies, layouts whose

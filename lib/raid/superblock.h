@@ -95,7 +95,7 @@ const char *md_superblock_short_name(const struct md_superblock *sb);
 
 static inline bool md_role_is_active(uint16_t role)
 {
-    return role <= MD_DISK_ROLE_MAX;
+    return role < MD_DISK_ROLE_MAX;
 }
 
 /*
