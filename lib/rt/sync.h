@@ -92,16 +92,17 @@ bool co_event_wait_until(struct co_event *e, uint64_t due_ns);
 #define RANGE_LOCK_SHARDS 16
 struct range_holder {
     uint64_t start, end; /* [start, end) */
-    bool shared, granted;
+    bool shared;
     struct co *waiter;
-    struct list links[2]; /* private */
-    unsigned private_shards[2];
+    atomic_uint blockers; /* earlier holders in the way, counted in each shard where they meet */
+    struct list links[RANGE_LOCK_SHARDS]; /* set for the shards of this range */
 };
 struct range_lock {
     unsigned shard_shift; /* ranges inside one aligned 2^shift window meet in one shard */
-    struct {
+    struct range_shard {
         struct spinlock lock;
         struct list holders; /* granted and waiting, in order of arrival */
+        char pad[40];        /* a cache line each */
     } shards[RANGE_LOCK_SHARDS];
 };
 void range_lock_init(struct range_lock *r, unsigned shard_shift);
@@ -112,16 +113,19 @@ void range_lock_release(struct range_lock *r, struct range_holder *h);
 /*
  * Drain gate: requests enter and leave; close waits until those inside have left and holds
  * newcomers until open. For swapping what requests look at. enter/leave cost one uncontended atomic
- * each (counted per worker).
+ * each (counted per worker). Who is inside does not enter again: a close between the two would
+ * wait for it, and it for the close.
  */
 struct gate {
     struct spinlock lock;
     bool closed;
-    struct wait_queue outside; /* newcomers while closed */
+    struct wait_queue outside; /* newcomers and further closers while closed */
     struct co *closer;
+    uint64_t remaining; /* inside, of those that the closer found there */
     struct {
-        _Alignas(64) _Atomic int64_t inside;
-    } counts[64]; /* by worker_index */
+        _Atomic uint64_t inside;
+        char pad[56]; /* a cache line each */
+    } counts[64];     /* by worker_index */
 };
 void gate_init(struct gate *g);
 void gate_enter(struct gate *g);

@@ -9,8 +9,8 @@
  * are told of each switch.
  *
  * Happy path of a program: rt_init, rt_main(entry): the calling thread becomes the first worker and
- * runs `entry` as a coroutine; the program ends when that coroutine returns. worker_create starts
- * more.
+ * runs `entry` as a coroutine. worker_create starts more workers, which `entry` destroys again.
+ * rt_main returns when `entry` and the other coroutines of the first worker have ended.
  */
 #ifndef ASHLAR_RT_WORKER_H
 #define ASHLAR_RT_WORKER_H
@@ -38,8 +38,11 @@ typedef void co_entry(void *arg);
 int rt_init(const char *name, struct error *err);
 const char *rt_engine_name(void);
 
-/* The calling thread becomes the worker "main" and runs `entry` until it returns; then frees the
- * worker. 0 or -errno. */
+/*
+ * The calling thread becomes the worker "main" and runs `entry`. Returns when entry has returned
+ * and every other coroutine of this worker has ended; all workers made by worker_create have been
+ * destroyed by then. 0 or -errno.
+ */
 int rt_main(co_entry *entry, void *arg);
 
 /* Starts a thread. The name (at most 15 bytes) shows in top and gdb. Any thread may call it. */
@@ -96,11 +99,12 @@ uint64_t rt_wall_seconds(void);
 void rt_random(void *buf, size_t len);
 
 /* A timer calls fn on its worker's loop (no coroutine: fn must not wait). Owned by the caller, used
- * on one worker only. */
+ * on one worker only. Those due at the same time fire in the order in which they were armed. */
 struct timer {
     uint64_t due_ns; /* 0: not armed */
-    unsigned heap_index;
     void (*fn)(struct timer *t);
+    uint64_t order; /* below here: private */
+    struct timer *child, *next, *prev;
 };
 /* Arms or re-arms; fires once. */
 void timer_arm(struct timer *t, uint64_t due_ns);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Coroutines and workers as the files of rt/ see them.
+ *
+ * A struct co lies at the top of its own stack. It is on one list at a time: its worker's ready
+ * coroutines, its worker's mailbox (woken or started from another thread) or a pool of idle ones.
+ */
+#ifndef ASHLAR_RT_INTERNAL_H
+#define ASHLAR_RT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "rt/engine.h"
+#include "rt/fiber.h"
+#include "rt/worker.h"
+
+struct co {
+    struct fiber fiber;
+    struct worker *worker;
+    co_entry *entry;
+    void *arg;
+    bool ready, ended;
+    struct co *next;
+
+    /* Read by co_list on other threads: */
+    const char *_Atomic name; /* NULL: idle */
+    const char *_Atomic why;  /* NULL: runs or is ready */
+    _Atomic uint64_t since_ns;
+    struct list every; /* all stacks there are, coroutine.c */
+};
+
+/* Coroutines in the order of arrival. */
+struct co_fifo {
+    struct co *head, **tail;
+};
+
+struct worker {
+    /* Its own thread's: */
+    struct engine *engine;
+    struct fiber loop;
+    struct co *current;
+    struct co_fifo ready;
+    struct timer *timers; /* timer.c */
+    uint64_t timers_armed;
+    uint64_t now_ns; /* at the last turn of the loop */
+    unsigned live;   /* coroutines that have begun and not ended */
+    struct co *idle; /* stacks for the next ones */
+    unsigned idle_count;
+    uint64_t interrupts_due;
+
+    /* Constant while it runs: */
+    bool used;
+    char name[16];
+    pthread_t thread;
+
+    /* Other threads write these: */
+    _Alignas(64) struct co *_Atomic mailbox; /* the newest first */
+    atomic_bool asleep;                      /* whoever clears it interrupts the engine */
+    atomic_bool stopping;
+    _Atomic uint64_t interrupts;
+};
+
+/* coroutine.c */
+void co_fifo_init(struct co_fifo *f);
+/* NULL: out of memory. To be made ready or put into the mailbox of `w`. */
+struct co *co_create(struct worker *w, const char *name, co_entry *entry, void *arg);
+/* From the loop: runs it until it waits or ends. */
+void co_resume(struct worker *w, struct co *co);
+/* Unmaps the idle stacks of a worker, and those that no worker keeps. */
+void stacks_free_idle(struct worker *w);
+void stacks_free_shared(void);
+
+/* timer.c: calls those due at `now_ns`; when the next is due, UINT64_MAX for never. */
+void timers_fire(struct worker *w, uint64_t now_ns);
+uint64_t timers_next_due(const struct worker *w);
+
+/* offload.c: ends the helper threads, which are idle. */
+void offload_end(void);
+
+/* worker.c: starts a thread named `name` that leaves signals to others. 0 or -errno. */
+int thread_start(pthread_t *thread, const char *name, void *(*fn)(void *arg), void *arg);
+
+/* init.c */
+extern const struct engine_ops *rt_engine;
+extern uint64_t rt_poll_ns;
+
+static inline bool worker_has_mail(struct worker *w)
+{
+    return atomic_load(&w->mailbox) != NULL;
+}
+
+#endif
