@@ -26,6 +26,7 @@
 
 struct listener {
     int fd;
+    _Atomic bool shut;
     bool made; /* the socket file; then st_dev and st_ino of it */
     dev_t dev;
     ino_t ino;
@@ -151,7 +152,7 @@ static bool short_of_something(int error)
 
 int listener_accept(struct listener *l, struct stream **s)
 {
-    for (;;) {
+    while (!l->shut) {
         int rc = 0, fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0)
@@ -160,15 +161,17 @@ int listener_accept(struct listener *l, struct stream **s)
             rc = socket_wait(l->fd, EPOLLIN, 0);
         else if (short_of_something(errno))
             co_sleep_ns(SHORTAGE_PAUSE_NS);
-        else if (errno != EINTR && errno != ECONNABORTED)
-            return errno == EINVAL ? -ECANCELED : -errno; /* EINVAL: shut down */
+        else if (errno != EINTR && errno != ECONNABORTED && errno != EINVAL)
+            return -errno;
         if (rc < 0)
             return rc;
     }
+    return -ECANCELED;
 }
 
 void listener_shutdown(struct listener *l)
 {
+    l->shut = true; /* accept4 does not tell: EAGAIN, and the descriptor polls as ready */
     shutdown(l->fd, SHUT_RDWR);
 }
 
