@@ -25,6 +25,7 @@ void *arena_get(struct arena *a, size_t bytes);
 void *arena_grow(struct arena *a, const void *old, size_t count, size_t more, size_t element_bytes);
 char *arena_text(struct arena *a, const char *text);
 char *arena_text_n(struct arena *a, const char *text, size_t length);
+/* At most 1023 characters. */
 char *arena_format(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

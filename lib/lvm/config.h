@@ -55,7 +55,7 @@ struct config_writer {
 /* A line, indented by the depth where comments are wanted. */
 void config_line(struct config_writer *w, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* `line`, and where comments are wanted, a tab and "# COMMENT". */
+/* Where comments are wanted, `comment` (a tab and "# ...") follows on the line. */
 void config_line_comment(struct config_writer *w, const char *comment, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void config_blank(struct config_writer *w);
@@ -63,6 +63,8 @@ void config_open(struct config_writer *w, const char *key);
 void config_close(struct config_writer *w);
 /* `key = "text"`, escaped. */
 void config_put_text(struct config_writer *w, const char *key, const char *text);
+void config_put_text_comment(
+    struct config_writer *w, const char *comment, const char *key, const char *text);
 /* `key = ["a", "b"]` on one line. */
 void config_put_list(
     struct config_writer *w, const char *key, const char *const *items, unsigned count);
