@@ -24,9 +24,12 @@
 #include <sys/uio.h>
 
 #include "base/iov.h"
+#include "base/list.h"
+#include "rt/io.h"
 #include "rt/sync.h"
 
 struct blockdev;
+struct block_batch;
 
 #define BLOCK_FUA        1u  /* write, write_zeroes: durable on return */
 #define BLOCK_STABLE     2u  /* write: nobody changes the buffer meanwhile, no copy needed */
@@ -58,18 +61,21 @@ struct block_op {
     struct blockdev *dev;
     const struct iovec *iov;
     int iov_count;
-    uint64_t offset, length; /* length is the iov's for read and write */
+    uint64_t offset, length; /* for read and write the wrapper sets length: the iov's */
     int result;
     /* Below: the wrapper's and the leaf's. */
-    struct wait_group *group;
-    void *leaf_private[16];
+    bool fits; /* the layer can take it as it stands */
+    struct block_batch *batch;
+    struct io io; /* a leaf's, so that it need not allocate */
 };
 
 struct blockdev_ops {
     /*
      * A leaf has `start` and nothing of the next five: it begins the operation and returns;
      * block_op_end(op, result), from any context on the same worker, ends it (possibly before start
-     * returns). Other layers have the five, which wait.
+     * returns). Other layers have the five, which wait; NULL: flush has nothing to do, discard
+     * does nothing, write_zeroes writes zeros (as it does on -EOPNOTSUPP, unless BLOCK_FAST).
+     * write_zeroes never sees BLOCK_FUA: the wrapper flushes afterwards.
      */
     void (*start)(struct block_op *op);
     int (*read)(struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset,
@@ -90,11 +96,18 @@ struct blockdev_ops {
     void (*close)(struct blockdev *d);
 };
 
-#define BLOCK_CAN_DISCARD   1u
+#define BLOCK_CAN_DISCARD   1u /* else discard succeeds and does nothing */
 #define BLOCK_CAN_ZERO_FAST 2u /* write_zeroes without writing the bytes */
 #define BLOCK_CAN_FUA       4u /* else the wrapper follows the write by a flush */
 #define BLOCK_READ_ONLY     8u
 #define BLOCK_ROTATIONAL    16u
+
+/* Flushes that share one of the layer; flush.c. */
+struct block_flushes {
+    struct spinlock lock;
+    bool running;
+    struct list waiting; /* those that share the next */
+};
 
 /* Counted per worker, so that counting costs no shared cache line; blockdev_stats adds them up. */
 struct block_counts {
@@ -115,13 +128,14 @@ struct blockdev {
     uint64_t boundary_bytes; /* requests are split where they cross a multiple of it; 0: never. Any
                                 number */
     uint64_t max_transfer_bytes; /* longer reads and writes are split; 0: no limit */
-    uint32_t capabilities;
+    _Atomic uint32_t capabilities;
     _Atomic uint32_t users;      /* who has it open (export, array, volume group): blockdev_use */
     struct block_counts *counts; /* [WORKERS_MAX], made by blockdev_init */
+    struct block_flushes flushes;
 };
 
-/* Common part of every device: ops, name, size, 512-byte blocks, no capabilities. -ENOMEM.
- * blockdev_fini is for ops->close. */
+/* Common part of every device: ops, name (cut to fit), size, 512-byte blocks, no capabilities.
+ * -ENOMEM. blockdev_fini is for ops->close. */
 int blockdev_init(
     struct blockdev *d, const struct blockdev_ops *ops, const char *name, uint64_t size_bytes);
 void blockdev_fini(struct blockdev *d);
@@ -141,7 +155,7 @@ int blockdev_extents(
 void blockdev_unused(struct blockdev *d, uint64_t offset, uint64_t length);
 
 /* Runs operations (on any devices) side by side, waits for all; each has its own result. Returns
- * the first failure's or 0. */
+ * the first failure's in the order of `ops`, or 0. */
 int blockdev_run(struct block_op *ops, unsigned count);
 /* For leaves. */
 void block_op_end(struct block_op *op, int result);
@@ -152,7 +166,7 @@ int blockdev_read_bytes(struct blockdev *d, void *buf, uint64_t offset, uint64_t
 int blockdev_write_bytes(
     struct blockdev *d, const void *buf, uint64_t offset, uint64_t length, unsigned flags);
 
-/* Marks it in use; refused with -EBUSY when `exclusive` and somebody uses it already. */
+/* Marks it in use; -EBUSY when somebody uses it already and either of the two is exclusive. */
 int blockdev_use(struct blockdev *d, bool exclusive);
 void blockdev_unuse(struct blockdev *d);
 void blockdev_close(struct blockdev *d);

@@ -19,14 +19,27 @@ struct fault_rule {
     bool after; /* lower device has done it before the error is returned */
 };
 
-/* Takes over `lower` (closed with it). */
+/* An operation that was passed to the lower device, whatever came of it. */
+struct fault_record {
+    enum block_kind kind;
+    unsigned flags;
+    uint64_t offset, length;
+};
+
+/* Takes over `lower` (closed with it). Limits and capabilities are those of `lower`; a test may
+ * change them before use. */
 int fault_create(struct blockdev *lower, struct blockdev **d);
 /* Returns an id > 0. Rules are tried in the order of adding; the first that matches acts. */
 int fault_add(struct blockdev *d, const struct fault_rule *rule);
 void fault_remove(struct blockdev *d, int id);
 void fault_clear(struct blockdev *d);
+/* Lets go those held now. */
 void fault_release(struct blockdev *d);
 /* Waits until `n` requests are held. */
 void fault_wait_held(struct blockdev *d, unsigned n);
+/* What passed since creation or fault_log_clear, in order; copies at most `max`, returns how many
+ * there are. */
+unsigned fault_log(struct blockdev *d, struct fault_record *records, unsigned max);
+void fault_log_clear(struct blockdev *d);
 
 #endif
