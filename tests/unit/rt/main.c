@@ -5,7 +5,8 @@
 
 #include "rt/worker.h"
 
-extern CU_TestInfo coroutine_tests[], worker_tests[], timer_tests[];
+extern CU_TestInfo coroutine_tests[], worker_tests[], timer_tests[], sync_tests[],
+    range_lock_tests[], gate_tests[];
 
 int main(int argc, char **argv)
 {
@@ -13,6 +14,9 @@ int main(int argc, char **argv)
         {.pName = "coroutine", .pTests = coroutine_tests},
         {.pName = "worker", .pTests = worker_tests},
         {.pName = "timer", .pTests = timer_tests},
+        {.pName = "sync", .pTests = sync_tests},
+        {.pName = "range_lock", .pTests = range_lock_tests},
+        {.pName = "gate", .pTests = gate_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
