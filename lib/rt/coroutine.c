@@ -106,10 +106,9 @@ static bool shared_push(struct co *co)
     return kept;
 }
 
-/* From the calling worker's stacks, whichever worker it is for. */
-static struct co *stack_get(void)
+/* From the stacks of the calling worker (or NULL), whichever worker it is for. */
+static struct co *stack_get(struct worker *w)
 {
-    struct worker *w = worker_self();
     struct co *co = w ? idle_pop(&w->idle, &w->idle_count) : NULL;
 
     if (!co)
@@ -164,7 +163,8 @@ static void co_main(void *arg)
 
 struct co *co_create(struct worker *w, const char *name, co_entry *entry, void *arg)
 {
-    struct co *co = stack_get();
+    struct worker *creator = worker_self();
+    struct co *co = stack_get(creator);
 
     if (!co)
         return NULL;
@@ -174,7 +174,8 @@ struct co *co_create(struct worker *w, const char *name, co_entry *entry, void *
     co->arg = arg;
     co->ready = co->ended = false;
     atomic_store_explicit(&co->why, "start", memory_order_relaxed);
-    atomic_store_explicit(&co->since_ns, rt_now_ns(), memory_order_relaxed);
+    atomic_store_explicit(
+        &co->since_ns, creator ? creator->now_ns : rt_now_ns(), memory_order_relaxed);
     atomic_store_explicit(&co->name, name, memory_order_release);
     return co;
 }

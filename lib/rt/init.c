@@ -9,10 +9,10 @@
 #include "base/arith.h"
 
 const struct engine_ops *rt_engine;
-uint64_t rt_poll_ns;
+uint64_t rt_poll_max_ns;
 
-#define POLL_US_DEFAULT 5
-#define POLL_US_MAX     100000
+#define POLL_US_DEFAULT 20
+#define POLL_US_MAX     10000
 
 static const struct engine_ops *const engines[] = {&engine_uring, &engine_aio};
 
@@ -61,7 +61,7 @@ static int choose_poll(struct error *err)
             return error_set(err, EINVAL, "ASHLAR_POLL_US=%s: a number of microseconds up to %d",
                 text, POLL_US_MAX);
     }
-    rt_poll_ns = us * 1000;
+    rt_poll_max_ns = us * 1000;
     return 0;
 }
 

@@ -44,9 +44,10 @@ struct worker {
     struct co_fifo ready;
     struct timer *timers; /* timer.c */
     uint64_t timers_armed;
-    uint64_t now_ns; /* at the last turn of the loop */
-    unsigned live;   /* coroutines that have begun and not ended */
-    struct co *idle; /* stacks for the next ones */
+    uint64_t now_ns;  /* at the last turn of the loop */
+    uint64_t poll_ns; /* before it sleeps */
+    unsigned live;    /* coroutines that have begun and not ended */
+    struct co *idle;  /* stacks for the next ones */
     unsigned idle_count;
     uint64_t interrupts_due;
 
@@ -84,7 +85,7 @@ int thread_start(pthread_t *thread, const char *name, void *(*fn)(void *arg), vo
 
 /* init.c */
 extern const struct engine_ops *rt_engine;
-extern uint64_t rt_poll_ns;
+extern uint64_t rt_poll_max_ns;
 
 static inline bool worker_has_mail(struct worker *w)
 {

@@ -4,8 +4,8 @@
  *
  * The loop of a worker takes its mail (coroutines started or woken by other threads), calls timers,
  * runs what is ready, a bounded number at a time, and gives the engine its turn. With nothing to do
- * it asks the engine for a few microseconds, since waking a sleeping thread costs more, and then
- * sleeps in it.
+ * it polls the engine for a few microseconds, if its last sleeps were as short as that (waking a
+ * sleeping thread costs more), and then sleeps in it.
  *
  * No wake is lost: a sender puts mail first and then looks whether the worker is asleep; the worker
  * says that it is and then looks for mail. Whoever clears `asleep` owes the engine an interrupt. A
@@ -23,11 +23,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "rt/cpu.h"
+#include "base/arith.h"
 #include "rt/sync.h"
 
 /* Coroutines run between two turns of the engine. */
 #define RUN_BATCH 256
+/* The shortest time to poll before a sleep; the longest is rt_poll_max_ns. */
+#define POLL_NS_MIN UINT64_C(2000)
 
 static struct worker workers[WORKERS_MAX];
 static struct spinlock workers_lock = SPINLOCK_INIT;
@@ -212,26 +214,38 @@ static uint64_t time_to_next_timer(struct worker *w)
     return due_ns > w->now_ns ? due_ns - w->now_ns : 0;
 }
 
-/* True when there is something to do after less than rt_poll_ns. */
+/* Others of this processor go first: whom we wait for may be among them. */
 static bool poll_for_work(struct worker *w)
 {
-    uint64_t until_ns = (w->now_ns = rt_now_ns()) + rt_poll_ns;
+    uint64_t until_ns = (w->now_ns = rt_now_ns()) + w->poll_ns;
 
     while (w->now_ns < until_ns) {
         turn(w, 0);
         if (has_work(w) || !time_to_next_timer(w))
             return true;
-        cpu_relax();
+        sched_yield();
     }
     return false;
 }
 
+/* Polls longer after a sleep that polling might have saved, and less after a longer one. */
+static void adapt_polling(struct worker *w, uint64_t slept_ns)
+{
+    if (slept_ns > rt_poll_max_ns)
+        w->poll_ns = w->poll_ns > POLL_NS_MIN ? w->poll_ns / 2 : 0;
+    else
+        w->poll_ns = MIN(MAX(w->poll_ns * 2, POLL_NS_MIN), rt_poll_max_ns);
+}
+
 static void sleep_for_work(struct worker *w)
 {
+    uint64_t since_ns = w->now_ns;
+
     atomic_store(&w->asleep, true);
     turn(w, worker_has_mail(w) || may_end(w) ? 0 : time_to_next_timer(w));
     if (!atomic_exchange(&w->asleep, false))
         w->interrupts_due++;
+    adapt_polling(w, w->now_ns - since_ns);
 }
 
 static void loop(struct worker *w)
@@ -287,6 +301,7 @@ static int worker_begin(struct worker *w)
     co_fifo_init(&w->ready);
     atomic_store(&w->stopping, false);
     w->now_ns = rt_now_ns();
+    w->poll_ns = 0;
     self = w;
     return 0;
 }
