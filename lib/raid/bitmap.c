@@ -28,6 +28,7 @@ enum {
 
 #define SECTORS_MAX       ((uint64_t)INT64_MAX / MD_SECTOR_BYTES)
 #define CHUNK_DEFAULT_MIN (64u << 20)
+#define CHUNK_DEFAULT_MAX (1u << 30)
 #define WRITE_BEHIND_MAX  16383u
 
 static int check_version(uint32_t version, struct error *err)
@@ -164,7 +165,8 @@ uint64_t md_bitmap_default_chunk_bytes(uint64_t sync_bytes, uint64_t space_bytes
 
     for (uint64_t bits = sync_bytes / chunk_bytes + 1; bits > max_bits; bits = (bits + 1) / 2)
         chunk_bytes *= 2;
-    return MAX(chunk_bytes, (uint64_t)CHUNK_DEFAULT_MIN);
+    chunk_bytes = MAX(chunk_bytes, (uint64_t)CHUNK_DEFAULT_MIN);
+    return MIN(chunk_bytes, (uint64_t)CHUNK_DEFAULT_MAX);
 }
 
 void md_bitmap_fill(void *map, uint64_t bits, bool set)

@@ -57,8 +57,9 @@ bool md_bitmap_covers(const struct md_bitmap_header *h, uint64_t member_events);
 uint64_t md_bitmap_bits(uint64_t sync_bytes, uint64_t chunk_bytes);
 /* Bytes on disk, header included, rounded up. */
 uint64_t md_bitmap_bytes(uint64_t bits);
-/* The chunk size mdadm chooses when the bitmap may take space_bytes: the smallest that fits, at
- * least 64 MiB. */
+/* The chunk size mdadm chooses when the bitmap may take space_bytes (at least a sector): the
+ * smallest that fits, at least 64 MiB. At most 1 GiB, since the field on disk is small: beyond
+ * about a PiB the bitmap takes more space. */
 uint64_t md_bitmap_default_chunk_bytes(uint64_t sync_bytes, uint64_t space_bytes);
 
 /*

@@ -57,16 +57,17 @@ static unsigned set_size_of(const struct raid_shape *shape)
 
 /*
  * In some combinations, which mdadm does not make, Linux puts two chunks in one place: near copies
- * that go on in the next row with offset, or across the border of an odd set. Or two copies of a
- * chunk on one member: sets smaller than the number of copies.
+ * that go on in the next row with offset, or far copies next to a last set that is larger than the
+ * others. Or two copies of a chunk on one member: sets smaller than the number of copies.
  */
 static int check_overlap(const struct raid_geometry *g, struct error *err)
 {
     bool offset = g->layout & RAID10_LAYOUT_OFFSET;
     bool wraps = g->raid10.near > 1 && g->raid_disks % g->raid10.near;
-    bool odd_set = g->raid10.near > 1 && g->raid_disks % g->raid10.set_size;
+    bool odd_set = g->raid10.near > 1 && g->raid_disks % g->raid10.set_size &&
+                   g->raid_disks / g->raid10.set_size > 1;
 
-    if ((offset && g->raid10.far > 1 && wraps) || odd_set || g->raid10.set_size < g->copies)
+    if ((g->raid10.far > 1 && ((offset && wraps) || odd_set)) || g->raid10.set_size < g->copies)
         return error_set(err, EOPNOTSUPP,
             "raid10 layout 0x%" PRIx32 " over %u members is not supported: copies overlap",
             g->layout, g->raid_disks);

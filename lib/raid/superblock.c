@@ -187,9 +187,13 @@ static int check_shape(const struct md_superblock *sb, struct error *err)
     return 0;
 }
 
+/* A role has one member, and perhaps a replacement. (Cut off roles read as zero, and the checksum
+ * does not tell zeros from ones.) */
 static int check_roles(const struct md_superblock *sb, struct error *err)
 {
     bool reshape = sb->feature_map & MD_FEATURE_RESHAPE_ACTIVE;
+    uint32_t roles = reshape ? sb->max_dev : sb->raid_disks;
+    uint8_t claims[MD_MAX_DEV] = {0};
 
     if (sb->dev_number >= sb->max_dev)
         return error_set(err, EBADMSG,
@@ -197,12 +201,11 @@ static int check_roles(const struct md_superblock *sb, struct error *err)
             sb->dev_number, sb->max_dev);
     for (uint32_t i = 0; i < sb->max_dev; i++) {
         uint16_t role = sb->dev_roles[i];
-        if (md_role_is_active(role) ? role < sb->raid_disks || reshape
-                                    : role >= MD_DISK_ROLE_JOURNAL)
+        if (role >= MD_DISK_ROLE_JOURNAL || (role < roles && ++claims[role] <= 2))
             continue;
         return error_set(err, EBADMSG,
-            "md superblock is damaged: device %" PRIu32 " has role %u of %" PRIu32, i, role,
-            sb->raid_disks);
+            "md superblock is damaged: device %" PRIu32 " has role %u of %" PRIu32 "%s", i, role,
+            sb->raid_disks, role < roles ? ", as two others have" : "");
     }
     return 0;
 }

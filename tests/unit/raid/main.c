@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+extern CU_TestInfo superblock_tests[], bitmap_tests[], layout_tests[], geometry_tests[],
+    defaults_tests[], assembly_tests[];
+
+int main(int argc, char **argv)
+{
+    CU_SuiteInfo suites[] = {
+        {.pName = "superblock", .pTests = superblock_tests},
+        {.pName = "bitmap", .pTests = bitmap_tests},
+        {.pName = "layout", .pTests = layout_tests},
+        {.pName = "geometry", .pTests = geometry_tests},
+        {.pName = "defaults", .pTests = defaults_tests},
+        {.pName = "assembly", .pTests = assembly_tests},
+        CU_SUITE_INFO_NULL,
+    };
+    return unit_main(argc, argv, suites);
+}
