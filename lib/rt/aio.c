@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libaio.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -39,7 +38,6 @@ struct aio {
     struct io_fifo queued, ended;
     struct list polls_ended;
     int epoll_fd, event_fd, wake_fd;
-    atomic_bool interrupted; /* wake_fd has been written and the turn has not seen it */
 };
 
 static struct aio *aio_of(struct engine *e)
@@ -67,17 +65,6 @@ static int watch(int epoll_fd, int fd, uint32_t events, void *ptr)
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-/* Events that are no poll's carry these instead of one. */
-static void *completion_mark(struct aio *a)
-{
-    return &a->event_fd;
-}
-
-static void *interrupt_mark(struct aio *a)
-{
-    return &a->wake_fd;
-}
-
 static int aio_open(struct aio *a)
 {
     struct epoll_event ev;
@@ -90,9 +77,9 @@ static int aio_open(struct aio *a)
         return -errno;
     rc = io_setup(IN_FLIGHT_MAX, &a->context);
     if (!rc)
-        rc = watch(a->epoll_fd, a->event_fd, EPOLLIN | EPOLLET, completion_mark(a));
+        rc = watch(a->epoll_fd, a->event_fd, EPOLLIN | EPOLLET, NULL);
     if (!rc)
-        rc = watch(a->epoll_fd, a->wake_fd, EPOLLIN | EPOLLET, interrupt_mark(a));
+        rc = watch(a->epoll_fd, a->wake_fd, EPOLLIN | EPOLLET, NULL);
     /* Linux 5.11. */
     if (!rc && epoll_pwait2(a->epoll_fd, &ev, 1, &(struct timespec){0}, NULL) < 0)
         rc = -errno;
@@ -125,8 +112,7 @@ static void aio_interrupt(struct engine *e)
     struct aio *a = aio_of(e);
 
     /* Fails only when the counter is full, after 2^64 interrupts. */
-    if (!atomic_exchange(&a->interrupted, true))
-        (void)!write(a->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)!write(a->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
 }
 
 static void ask(struct aio *a, struct io *io);
@@ -288,12 +274,10 @@ static void wait_events(struct aio *a, uint64_t timeout_ns)
     for (int i = 0; i < count; i++) {
         struct io_poll *p = events[i].data.ptr;
 
-        if (events[i].data.ptr == interrupt_mark(a)) {
-            atomic_exchange(&a->interrupted, false);
-        } else if (events[i].data.ptr != completion_mark(a)) {
-            unregister(a, p);
-            poll_ended(a, p, (int)events[i].events);
-        }
+        if (!p) /* an eventfd */
+            continue;
+        unregister(a, p);
+        poll_ended(a, p, (int)events[i].events);
     }
 }
 

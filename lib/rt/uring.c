@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -43,7 +42,6 @@ struct uring {
     struct list polls_ended;
     int wake_fd;
     bool wake_armed;
-    atomic_bool interrupted; /* the eventfd has been written and the turn has not seen it */
 };
 
 static struct uring *uring_of(struct engine *e)
@@ -133,8 +131,7 @@ static void uring_interrupt(struct engine *e)
     struct uring *u = uring_of(e);
 
     /* Fails only when the counter is full, after 2^64 interrupts. */
-    if (!atomic_exchange(&u->interrupted, true))
-        (void)!write(u->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)!write(u->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
 }
 
 static void ask(struct uring *u, struct io *io);
@@ -299,7 +296,6 @@ static void reap_one(struct uring *u, const struct io_uring_cqe *cqe)
         poll_ended(object, cqe->res);
         break;
     case TAG_WAKE:
-        atomic_exchange(&u->interrupted, false);
         u->wake_armed = cqe->flags & IORING_CQE_F_MORE;
         break;
     }
