@@ -4,7 +4,7 @@
  * kernel has nothing (or no room) asks the engine to tell when it has, and waits.
  *
  * shutdown(2) from any thread ends whoever waits: the descriptor becomes ready, and the call tried
- * again finds the end (read), EPIPE (write) or EINVAL (accept).
+ * again finds the end (read) or EPIPE (write).
  *
  * What can fail: the peer goes away (end of the stream, -EPIPE) or stops reading (-ETIMEDOUT, if
  * the writer set a time).

@@ -7,6 +7,8 @@
 
 extern CU_TestInfo coroutine_tests[], worker_tests[], timer_tests[], sync_tests[],
     range_lock_tests[], gate_tests[];
+extern CU_TestInfo step_tests[], engine_tests[], file_tests[], buffer_tests[], stream_tests[],
+    fs_tests[];
 
 int main(int argc, char **argv)
 {
@@ -17,6 +19,12 @@ int main(int argc, char **argv)
         {.pName = "sync", .pTests = sync_tests},
         {.pName = "range_lock", .pTests = range_lock_tests},
         {.pName = "gate", .pTests = gate_tests},
+        {.pName = "step", .pTests = step_tests},
+        {.pName = "engine", .pTests = engine_tests},
+        {.pName = "file", .pTests = file_tests},
+        {.pName = "buffer", .pTests = buffer_tests},
+        {.pName = "stream", .pTests = stream_tests},
+        {.pName = "fs", .pTests = fs_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
