@@ -65,9 +65,9 @@ struct raid_assembly {
  * what could be found out.
  *
  * -EEXIST: a candidate belongs to another array, or two claim one place; -EBADMSG: superblocks of
- * one age contradict each other, or a member is smaller than its superblock says; -EOPNOTSUPP: see
- * md_superblock_supported and raid_geometry_init; -ENXIO: not enough members (text says which roles
- * lack); -EINVAL: no candidates or too many.
+ * one age contradict each other (also: each holds the other for failed), or a member is smaller
+ * than its superblock says; -EOPNOTSUPP: see md_superblock_supported and raid_geometry_init;
+ * -ENXIO: not enough members (text says which roles lack); -EINVAL: no candidates or too many.
  */
 int raid_assembly_decide(struct raid_assembly *a, struct raid_geometry *g,
     const struct raid_candidate *candidates, unsigned count, bool force, struct error *err);

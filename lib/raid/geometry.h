@@ -7,8 +7,8 @@
  * member's data_offset. A *role* is a member's place, 0 to raid_disks - 1. A *copy* is one of the
  * places that hold the same bytes; copy 0 is the one md reads while the copies may differ.
  *
- * Each level is a small table of functions (raid0.c's zones, mirrors, RAID10): map, unmap and the
- * sizes. Everything else is built on these and knows no level.
+ * Each level is a small table of functions (geometry_level.h): init, map, unmap, member_bytes.
+ * Everything else is built on these and knows no level.
  *
  * Source: Linux drivers/md/raid0.c (create_strip_zones, map_sector), raid10.c (__raid10_find_phys,
  * raid10_find_virt, raid10_size, setup_geo).
