@@ -172,6 +172,11 @@ void stream_shutdown(struct stream *s)
     shutdown(s->fd, SHUT_RDWR);
 }
 
+void stream_shutdown_read(struct stream *s)
+{
+    shutdown(s->fd, SHUT_RD);
+}
+
 void stream_close(struct stream *s)
 {
     close(s->fd);

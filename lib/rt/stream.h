@@ -55,6 +55,8 @@ ssize_t stream_read(struct stream *s, void *buf, size_t min, size_t max);
 int stream_write(struct stream *s, struct iovec *iov, int iov_count, uint64_t stall_ns);
 /* Ends reads and writes under way, from any thread. */
 void stream_shutdown(struct stream *s);
+/* The peer can send no more; what it has sent can still be read. From any thread. */
+void stream_shutdown_read(struct stream *s);
 void stream_close(struct stream *s);
 
 #endif
