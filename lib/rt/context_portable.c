@@ -2,10 +2,11 @@
 /*
  * For processors without a file of their own: ucontext makes a context (with system calls, for the
  * signal mask), _setjmp and _longjmp switch (without). What is saved is the jmp_buf, in the frame
- * of the function that waits.
+ * of the function that waits; it holds no floating-point environment, which is kept beside it.
  */
 #include "rt/context.h"
 
+#include <fenv.h>
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -29,6 +30,7 @@ static void context_begin(void)
     b->saved = here;
     if (!_setjmp(here))
         setcontext(&b->maker);
+    fesetenv(FE_DFL_ENV);
     fn(arg);
     __builtin_trap();
 }
@@ -49,8 +51,11 @@ void *context_make(void *stack, size_t bytes, void (*fn)(void *arg), void *arg)
 void context_switch(void **save, void *load)
 {
     jmp_buf here;
+    fenv_t env;
 
+    fegetenv(&env);
     *save = here;
     if (!_setjmp(here))
         _longjmp(load, 1);
+    fesetenv(&env);
 }
