@@ -83,8 +83,10 @@ static void wake_taken(struct list *taken)
 {
     struct list *link;
 
-    while ((link = list_first(taken)))
-        co_wake(take_waiter(container_of(link, struct waiter, link)));
+    while ((link = list_first(taken))) {
+        list_remove(link);
+        co_wake(container_of(link, struct waiter, link)->co);
+    }
 }
 
 void wait_queue_wait(struct wait_queue *q, struct spinlock *l, const char *why)
