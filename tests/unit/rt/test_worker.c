@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "rt/sync.h"
@@ -229,6 +230,42 @@ static void test_cross_starts(void)
     run_in_rt(relays);
 }
 
+static void yield_and_end(void *arg)
+{
+    co_yield ();
+    wait_group_done(arg);
+}
+
+/* From another thread than theirs. */
+static void list_meanwhile(void)
+{
+    struct worker *w;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    CU_ASSERT_EQUAL(worker_create(&w, "busy", NULL), 0);
+    for (int i = 0; i < 300; i++) {
+        struct wait_group g;
+
+        wait_group_init(&g);
+        wait_group_add(&g, 3);
+        for (int n = 0; n < 3; n++)
+            CU_ASSERT_EQUAL(worker_start(w, "yields and ends", yield_and_end, &g), 0);
+        co_list(out);
+        wait_group_wait(&g);
+    }
+    worker_destroy(w);
+    fclose(out);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "busy"));
+    free(text);
+}
+
+static void test_list(void)
+{
+    run_in_rt(list_meanwhile);
+}
+
 static int square(void *arg)
 {
     int n = *(int *)arg;
@@ -311,6 +348,7 @@ CU_TestInfo worker_tests[] = {
     {"worker_destroy waits for all coroutines", test_destroy_waits},
     {"wakes between workers are not lost", test_cross_wakes},
     {"starts between workers", test_cross_starts},
+    {"the list while coroutines come and go", test_list},
     {"blocking calls on helper threads", test_offload},
     {"workers come and go", test_come_and_go},
     {"an unknown engine is refused", test_engines},
