@@ -59,20 +59,9 @@ static void test_bounded(void)
     scratch_run(co_bounded);
 }
 
-static void co_absurd(void *arg)
-{
-    CU_ASSERT_PTR_NULL(io_buffer_get(SIZE_MAX / 2));
-}
-
-static void test_absurd(void)
-{
-    scratch_run(co_absurd);
-}
-
 CU_TestInfo buffer_tests[] = {
     {"all sizes", test_sizes},
     {"outside workers", test_outside_workers},
     {"more than is kept", test_bounded},
-    {"more than there is", test_absurd},
     CU_TEST_INFO_NULL,
 };
