@@ -9,11 +9,12 @@
 
 struct file {
     int fd;
+    bool in_memory; /* tmpfs and the like: transfers are copies, no medium is waited for */
     struct file_info info;
 };
 
-/* Fills file->info for a regular file or block device just opened; turns O_DIRECT off where it does
- * not work. `st` is its fstat. Blocks. 0 or -errno. */
+/* Fills in in_memory and info for a regular file or block device just opened; turns O_DIRECT off
+ * where it does not work. `st` is its fstat. Blocks. 0 or -errno. */
 int file_probe(struct file *file, const struct stat *st);
 
 #endif

@@ -13,9 +13,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -123,8 +125,11 @@ static void probe_direct(struct file *file)
 static void probe_regular_file(struct file *file, const struct stat *st, bool writable)
 {
     struct file_info *info = &file->info;
+    struct statfs fs;
     off_t past_end = (off_t)round_up((uint64_t)st->st_size, 4096);
 
+    file->in_memory =
+        !fstatfs(file->fd, &fs) && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
     info->size_bytes = (uint64_t)st->st_size;
     info->logical_block_bytes = SECTOR_BYTES;
     info->physical_block_bytes = (unsigned)MIN(st->st_blksize, 4096);

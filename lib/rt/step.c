@@ -15,10 +15,14 @@
 #include <linux/fs.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/arith.h"
 #include "base/iov.h"
 #include "rt/file.h"
+
+/* See is_quick. */
+#define QUICK_BYTES (256 << 10)
 
 enum zeroes_attempt { ZEROES_UNMAP, ZEROES_KEEP, ZEROES_WRITE };
 
@@ -39,6 +43,22 @@ static bool end(struct io *io, int result)
     return true;
 }
 
+/* Asks and waits, until the io has ended. */
+static bool run_all(struct io *io)
+{
+    while (!step_end(io, step_run(io)))
+        ;
+    return true;
+}
+
+/* A copy within memory that takes less time than handing it over: io_uring would give it to a
+ * kernel thread. */
+static bool is_quick(const struct io *io)
+{
+    return io->file->in_memory && io->total_bytes <= QUICK_BYTES &&
+           (io->kind == IO_READ || io->kind == IO_WRITE || io->kind == IO_SYNC);
+}
+
 bool step_first(struct io *io)
 {
     bool transfer = io->kind == IO_READ || io->kind == IO_WRITE;
@@ -46,13 +66,11 @@ bool step_first(struct io *io)
     io->total_bytes = transfer ? iov_length(io->iov, io->iov_count) : io->length;
     io->ended_bytes = 0;
     io->attempt = io->flags & IO_MAY_UNMAP ? ZEROES_UNMAP : ZEROES_KEEP;
-    if (io->kind == IO_SYNC)
-        return false;
-    if (!io->total_bytes)
+    if (io->kind != IO_SYNC && !io->total_bytes)
         return end(io, 0);
     if (io->kind == IO_WRITE_ZEROES && !attempt_allowed(io, io->attempt))
         return end(io, -EOPNOTSUPP);
-    return false;
+    return is_quick(io) && run_all(io);
 }
 
 /* Continues in the midst of a segment with the rest of that segment, so that the caller's list need
@@ -153,18 +171,31 @@ bool step_end(struct io *io, int64_t res)
     }
 }
 
-int step_run(void *arg)
+int step_run(void *io)
 {
     uint64_t range[2];
     struct step s;
-    int rc;
+    ssize_t res;
 
-    step_next(arg, &s);
+    step_next(io, &s);
     range[0] = s.offset;
     range[1] = s.length;
-    if (s.call == STEP_DISCARD)
-        rc = ioctl(s.fd, BLKDISCARD, range);
-    else
-        rc = fallocate(s.fd, s.mode, (off_t)s.offset, (off_t)s.length);
-    return rc < 0 ? -errno : 0;
+    switch (s.call) {
+    case STEP_READ:
+        res = preadv(s.fd, s.iov, s.iov_count, (off_t)s.offset);
+        break;
+    case STEP_WRITE:
+        res = pwritev2(s.fd, s.iov, s.iov_count, (off_t)s.offset, s.rw_flags);
+        break;
+    case STEP_SYNC:
+        res = fdatasync(s.fd);
+        break;
+    case STEP_FALLOCATE:
+        res = fallocate(s.fd, s.mode, (off_t)s.offset, (off_t)s.length);
+        break;
+    default:
+        res = ioctl(s.fd, BLKDISCARD, range);
+        break;
+    }
+    return res < 0 ? -errno : (int)res;
 }

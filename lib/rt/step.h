@@ -33,14 +33,14 @@ struct step {
     int rw_flags;            /* STEP_READ, STEP_WRITE: RWF_... */
 };
 
-/* True: io->result is set, there is nothing to ask. */
+/* True: io->result is set: there was nothing to ask, or it took no time. */
 bool step_first(struct io *io);
 void step_next(const struct io *io, struct step *s);
 /* `res`: what the system call returned, or -errno. True: io->result is set; false: step_next. */
 bool step_end(struct io *io, int64_t res);
 
-/* For rt_offload: asks the next step of `io` (STEP_FALLOCATE or STEP_DISCARD) and waits for the
- * answer, which it returns. */
+/* Asks the next step of `io` and waits for the answer, which it returns. For rt_offload, where a
+ * call has no asynchronous form. */
 int step_run(void *io);
 
 /* A queue of ios, linked by `next`. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What an io costs: 4 KiB random reads of a file through each engine, beside a loop of pread on one
- * thread. Prints thousands of reads a second, the processor time of each (kernel threads that work
- * for us included), and the ratio to pread. Run by hand:
+ * What an io costs: random reads of a file, 4 KiB to 1 MiB, through each engine, beside a loop of
+ * pread on one thread. Prints thousands of reads a second, the processor time of each (kernel
+ * threads that work for us included), and the ratio to pread. Run by hand:
  * build/tests/bench/bench_io [DIRECTORY]... (default: /dev/shm /var/tmp)
  */
 #include <fcntl.h>
@@ -18,10 +18,12 @@
 #include "rt/worker.h"
 
 #define FILE_BYTES (256u << 20)
-#define READ_BYTES 4096
-#define READS      200000
 #define DEPTH_MAX  128
 
+static const struct shape {
+    unsigned bytes, reads;
+} shapes[] = {{4 << 10, 100000}, {64 << 10, 20000}, {1 << 20, 2000}};
+static struct shape shape;
 static double pread_rate;
 
 static void must(bool ok, const char *what)
@@ -39,7 +41,7 @@ static uint64_t random_offset(void)
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
-    return state % (FILE_BYTES / READ_BYTES) * READ_BYTES;
+    return state % (FILE_BYTES / shape.bytes) * shape.bytes;
 }
 
 static double cpu_us(void)
@@ -63,27 +65,27 @@ static struct sample sample_start(void)
 
 static void sample_print(const char *what, unsigned depth, const struct sample *start)
 {
-    double rate = READS * 1e6 / (double)(rt_now_ns() - start->wall_ns);
-    double us = (cpu_us() - start->cpu_us) / READS;
+    double rate = shape.reads * 1e6 / (double)(rt_now_ns() - start->wall_ns);
+    double us = (cpu_us() - start->cpu_us) / shape.reads;
 
     if (!pread_rate)
         pread_rate = rate;
-    printf("  %-6s depth %3u %8.1f k/s %6.2f us cpu %6.2f x pread\n", what, depth, rate, us,
-        rate / pread_rate);
+    printf("  %4u KiB %-6s depth %3u %8.1f k/s %7.2f us cpu %6.2f x pread\n", shape.bytes >> 10,
+        what, depth, rate, us, rate / pread_rate);
 }
 
 static void read_plainly(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-    void *buf = io_buffer_get(READ_BYTES);
+    void *buf = io_buffer_get(shape.bytes);
     struct sample start = sample_start();
 
     must(fd >= 0, path);
-    for (unsigned i = 0; i < READS; i++)
-        must(pread(fd, buf, READ_BYTES, (off_t)random_offset()) == READ_BYTES, "pread");
+    for (unsigned i = 0; i < shape.reads; i++)
+        must(pread(fd, buf, shape.bytes, (off_t)random_offset()) == shape.bytes, "pread");
     pread_rate = 0;
     sample_print("pread", 1, &start);
-    io_buffer_put(buf, READ_BYTES);
+    io_buffer_put(buf, shape.bytes);
     close(fd);
 }
 
@@ -117,14 +119,14 @@ static void read_at_depth(struct file *file, unsigned depth)
     static struct slot slots[DEPTH_MAX];
     struct sample start;
 
-    to_start = READS;
+    to_start = shape.reads;
     wait_group_init(&group);
     wait_group_add(&group, depth);
     start = sample_start();
     for (unsigned i = 0; i < depth; i++) {
         struct slot *s = &slots[i];
 
-        s->iov = (struct iovec){io_buffer_get(READ_BYTES), READ_BYTES};
+        s->iov = (struct iovec){io_buffer_get(shape.bytes), shape.bytes};
         s->io = (struct io){
             .kind = IO_READ, .file = file, .iov = &s->iov, .iov_count = 1, .done = one_done};
         start_next(&s->io);
@@ -132,7 +134,7 @@ static void read_at_depth(struct file *file, unsigned depth)
     wait_group_wait(&group);
     sample_print(rt_engine_name(), depth, &start);
     for (unsigned i = 0; i < depth; i++)
-        io_buffer_put(slots[i].iov.iov_base, READ_BYTES);
+        io_buffer_put(slots[i].iov.iov_base, shape.bytes);
 }
 
 static void co_read(void *path)
@@ -159,20 +161,29 @@ static void make_file(const char *path)
     free(data);
 }
 
-static void bench(const char *dir)
+static void read_all_ways(char *path)
 {
     static const char *const engines[] = {"uring", "aio"};
-    char path[256];
 
-    snprintf(path, sizeof path, "%s/ashlar-bench-io", dir);
-    make_file(path);
-    printf("%s\n", dir);
     read_plainly(path);
     for (unsigned i = 0; i < ARRAY_LEN(engines); i++) {
         if (rt_init(engines[i], NULL) < 0)
             printf("  %-6s cannot run here\n", engines[i]);
         else
             must(rt_main(co_read, path) == 0, engines[i]);
+    }
+}
+
+static void bench(const char *dir)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/ashlar-bench-io", dir);
+    make_file(path);
+    printf("%s\n", dir);
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i++) {
+        shape = shapes[i];
+        read_all_ways(path);
     }
     unlink(path);
 }

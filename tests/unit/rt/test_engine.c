@@ -247,7 +247,7 @@ static void run_many(struct many *many, struct file *file, enum io_kind kind)
             .result = 77,
             .done = one_done};
         io_start(&many[i].io);
-        CU_ASSERT_EQUAL(many[i].io.result, 77); /* never inside io_start */
+        CU_ASSERT_EQUAL(group.pending, MANY); /* done is never called inside */
     }
     wait_group_wait(&group);
     for (unsigned i = 0; i < MANY; i++)
