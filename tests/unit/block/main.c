@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "unit.h"
+#include "scratch.h"
 
 #include <stdio.h>
 
-#include "rt/worker.h"
-
-extern CU_TestInfo blockdev_tests[], flush_tests[], fault_tests[];
+extern CU_TestInfo blockdev_tests[], flush_tests[], fault_tests[], member_tests[], probe_tests[];
 
 int main(int argc, char **argv)
 {
@@ -13,6 +11,8 @@ int main(int argc, char **argv)
         {.pName = "blockdev", .pTests = blockdev_tests},
         {.pName = "flush", .pTests = flush_tests},
         {.pName = "fault", .pTests = fault_tests},
+        {"member", scratch_begin, scratch_end, .pTests = member_tests},
+        {"probe", scratch_begin, scratch_end, .pTests = probe_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
