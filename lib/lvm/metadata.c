@@ -61,6 +61,14 @@ struct vg_lv *vg_metadata_find_lv(const struct vg_metadata *m, const char *name)
     return NULL;
 }
 
+struct vg_lv *vg_metadata_find_lv_by_id(const struct vg_metadata *m, const char *id)
+{
+    for (unsigned i = 0; i < m->lv_count; i++)
+        if (strcmp(m->lvs[i].id, id) == 0)
+            return &m->lvs[i];
+    return NULL;
+}
+
 int vg_metadata_find_pv(const struct vg_metadata *m, const char *id)
 {
     for (unsigned i = 0; i < m->pv_count; i++)

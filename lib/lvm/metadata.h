@@ -118,6 +118,7 @@ struct vg_metadata *vg_metadata_new(const char *name, const char *id, uint32_t e
 void vg_metadata_free(struct vg_metadata *m);
 
 struct vg_lv *vg_metadata_find_lv(const struct vg_metadata *m, const char *name);
+struct vg_lv *vg_metadata_find_lv_by_id(const struct vg_metadata *m, const char *id);
 /* -1: there is none. */
 int vg_metadata_find_pv(const struct vg_metadata *m, const char *id);
 /* Appends a PV under the first free key; NULL: out of memory. */

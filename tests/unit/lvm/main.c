@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "unit.h"
 
-extern CU_TestInfo metadata_tests[];
+#include <stdio.h>
+
+#include "rt/worker.h"
+
+extern CU_TestInfo metadata_tests[], vg_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
         {.pName = "metadata", .pTests = metadata_tests},
+        {.pName = "vg", .pTests = vg_tests},
         CU_SUITE_INFO_NULL,
     };
+    struct error err = {0};
+
+    if (rt_init(NULL, &err) < 0) {
+        fprintf(stderr, "%s\n", err.text);
+        return 77;
+    }
     return unit_main(argc, argv, suites);
 }
