@@ -6,6 +6,7 @@
  */
 #include "block/blockdev.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +96,8 @@ static void count(const struct block_op *op)
     if (op->flags & BLOCK_BACKGROUND)
         return;
     if (op->result < 0) {
-        add(&c->errors, 1);
+        /* What is not supported is an answer. */
+        add(&c->errors, op->result != -EOPNOTSUPP);
         return;
     }
     add(&c->ops[op->kind], 1);
@@ -197,9 +199,11 @@ int blockdev_extents(
         length = MIN(length, d->boundary_bytes - offset % d->boundary_bytes);
     if (d->ops->extents)
         rc = d->ops->extents(d, offset, length, &found);
-    if (!rc)
-        *extent = found;
-    return rc;
+    if (rc < 0)
+        return rc;
+    assert(found.length && found.length <= length);
+    *extent = found;
+    return 0;
 }
 
 void blockdev_unused(struct blockdev *d, uint64_t offset, uint64_t length)

@@ -60,7 +60,7 @@ static int remove_stale(const struct sockaddr_un *addr, struct error *err)
         return error_set(err, errno, "cannot make a socket: %s", strerror(errno));
     rc = connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 ? errno : 0;
     close(fd);
-    if (rc != ECONNREFUSED)
+    if (rc != ECONNREFUSED && rc != ENOENT)
         return error_set(err, EADDRINUSE, "cannot listen on %s: somebody else does", path);
     if (unlink(path) < 0 && errno != ENOENT)
         return error_set(

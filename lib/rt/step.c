@@ -22,7 +22,7 @@
 #include "rt/file.h"
 
 /* See is_quick. */
-#define QUICK_BYTES (256 << 10)
+#define QUICK_BYTES (1 << 20)
 
 enum zeroes_attempt { ZEROES_UNMAP, ZEROES_KEEP, ZEROES_WRITE };
 

@@ -146,6 +146,8 @@ static void advance(struct iovec **iov, int *iov_count, size_t n)
 
 int stream_write(struct stream *s, struct iovec *iov, int iov_count, uint64_t stall_ns)
 {
+    bool late = false;
+
     advance(&iov, &iov_count, 0);
     while (iov_count) {
         struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)MIN(iov_count, IOV_MAX)};
@@ -154,14 +156,20 @@ int stream_write(struct stream *s, struct iovec *iov, int iov_count, uint64_t st
 
         if (n >= 0) {
             advance(&iov, &iov_count, (size_t)n);
+            late = false;
             continue;
         }
         if (errno == EINTR)
             continue;
         if (errno != EAGAIN)
             return errno == ECONNRESET ? -EPIPE : -errno;
+        if (late)
+            return -ETIMEDOUT;
+        /* A socket becomes ready when most of its buffer is free: when it is late there may be room
+         * all the same, which counts. */
         rc = socket_wait(s->fd, EPOLLOUT, stall_ns);
-        if (rc < 0)
+        late = rc == -ETIMEDOUT;
+        if (rc < 0 && !late)
             return rc;
     }
     return 0;

@@ -174,6 +174,26 @@ static int strict_write_zeroes(struct blockdev *d, uint64_t offset, uint64_t len
                .kind = BLOCK_WRITE_ZEROES, .flags = flags, .offset = offset, .length = length});
 }
 
+/* Half of what is asked is a hole. */
+static int strict_extents(
+    struct blockdev *d, uint64_t offset, uint64_t length, struct block_extent *extent)
+{
+    struct strict *s = strict_of(d);
+
+    s->asked_offset = offset;
+    s->asked_length = length;
+    *extent = (struct block_extent){length / 2, EXTENT_HOLE};
+    return s->extents_error;
+}
+
+static void strict_unused(struct blockdev *d, uint64_t offset, uint64_t length)
+{
+    struct strict *s = strict_of(d);
+
+    s->asked_offset = offset;
+    s->asked_length = length;
+}
+
 static void strict_close(struct blockdev *d)
 {
     struct strict *s = strict_of(d);
@@ -191,6 +211,8 @@ static const struct blockdev_ops ops[STRICT_MODES] = {
         .flush = strict_flush,
         .discard = strict_discard,
         .write_zeroes = strict_write_zeroes,
+        .extents = strict_extents,
+        .unused = strict_unused,
         .close = strict_close},
     [STRICT_BARE] = {.read = strict_read, .write = strict_write, .close = strict_close},
 };

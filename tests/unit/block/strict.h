@@ -24,7 +24,9 @@ struct strict {
     unsigned calls[BLOCK_KINDS];
     unsigned fua_calls, in_flight, in_flight_max;
     int zeroes_error, discard_error, write_error;
-    int fail_after; /* writes that pass before write_error */
+    int fail_after;                      /* writes that pass before write_error */
+    uint64_t asked_offset, asked_length; /* of extents and unused, the last */
+    int extents_error;
 };
 
 struct strict *strict_create(enum strict_mode mode, uint64_t size_bytes);

@@ -392,6 +392,36 @@ static void test_batches(void)
     run_in_rt(batches);
 }
 
+static void hints(void)
+{
+    struct strict *s = strict_create(STRICT_LAYER, MIB);
+    struct block_extent e = {7, 7};
+
+    CU_ASSERT_EQUAL(blockdev_extents(&s->dev, 4096, 65536, &e), 0);
+    CU_ASSERT_EQUAL(s->asked_length, 65536);
+    CU_ASSERT_EQUAL(e.length, 32768);
+    CU_ASSERT_EQUAL(e.flags, EXTENT_HOLE);
+    s->dev.boundary_bytes = 16384;
+    CU_ASSERT_EQUAL(blockdev_extents(&s->dev, 20480, 65536, &e), 0);
+    CU_ASSERT_EQUAL(s->asked_offset, 20480);
+    CU_ASSERT_EQUAL(s->asked_length, 12288);
+    s->extents_error = -EIO;
+    CU_ASSERT_EQUAL(blockdev_extents(&s->dev, 0, 4096, &e), -EIO);
+    CU_ASSERT_EQUAL(e.length, 6144);
+    blockdev_unused(&s->dev, 4096, 65536);
+    CU_ASSERT_EQUAL(s->asked_offset, 4096);
+    CU_ASSERT_EQUAL(s->asked_length, 65536);
+    blockdev_unused(&s->dev, 1, 512);
+    blockdev_unused(&s->dev, MIB, 512);
+    CU_ASSERT_EQUAL(s->asked_length, 65536);
+    blockdev_close(&s->dev);
+}
+
+static void test_hints(void)
+{
+    run_in_rt(hints);
+}
+
 static void counts(void)
 {
     struct strict *s = strict_create(STRICT_LAYER, MIB);
@@ -403,6 +433,7 @@ static void counts(void)
     CU_ASSERT_EQUAL(blockdev_write(&s->dev, buf, 0, 4096, BLOCK_BACKGROUND), 0);
     CU_ASSERT_EQUAL(blockdev_read(&s->dev, buf, 0, 512), 0);
     CU_ASSERT_EQUAL(blockdev_flush(&s->dev), 0);
+    CU_ASSERT_EQUAL(blockdev_write_zeroes(&s->dev, 0, 4096, BLOCK_FAST), -EOPNOTSUPP);
     s->write_error = -EIO;
     CU_ASSERT_EQUAL(blockdev_write(&s->dev, buf, 0, 16384, 0), -EIO);
     blockdev_stats(&s->dev, &stats);
@@ -453,6 +484,7 @@ CU_TestInfo blockdev_tests[] = {
     {"FUA", test_fua},
     {"pieces run side by side", test_side_by_side},
     {"batches over two devices", test_batches},
+    {"extents and unused", test_hints},
     {"counts", test_counts},
     {"users", test_uses},
     CU_TEST_INFO_NULL,

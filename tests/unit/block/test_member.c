@@ -407,8 +407,8 @@ static void memory(void)
     CU_ASSERT_EQUAL(member_memory("m", 4096, 1024, &d), -EINVAL);
     CU_ASSERT_EQUAL(member_memory("m", 0, 512, &d), -EINVAL);
     CU_ASSERT_EQUAL(member_memory("m", 4096 + 512, 4096, &d), -EINVAL);
-    CU_ASSERT_EQUAL(member_memory("m", UINT64_C(1) << 40, 4096, &d), 0);
-    CU_ASSERT(all_are(d, (UINT64_C(1) << 40) - 4096, 4096, 0));
+    CU_ASSERT_EQUAL(member_memory("m", UINT64_C(16) << 30, 4096, &d), 0);
+    CU_ASSERT(all_are(d, (UINT64_C(16) << 30) - 4096, 4096, 0));
     blockdev_close(d);
     CU_ASSERT_EQUAL(member_memory("m", MIB, 512, &d), 0);
     write_filled(d, 0, MIB);

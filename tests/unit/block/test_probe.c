@@ -320,10 +320,13 @@ static void partition_in_use(void)
 
     if (!scratch_has("sfdisk") || !scratch_has("mke2fs") ||
         !scratch_run("printf 'label: gpt\\nsize=16M\\n' | sfdisk %s", path) ||
-        !scratch_loop(path, "-P", loop))
+        !scratch_loop(path, "", loop))
         return;
     snprintf(part, sizeof part, "%sp1", loop);
-    if (access(part, F_OK)) {
+    /* losetup may have scanned already; the node comes a little later. */
+    if (!scratch_run(
+            "partx -u %s; for i in $(seq 40); do test -b %s && exit; sleep .05; done; false", loop,
+            part)) {
         scratch_skip("no partitions on loop devices here");
     } else {
         check_partition_mounted(loop, part);

@@ -15,6 +15,7 @@
 #include "base/arith.h"
 #include "rt/engine.h"
 #include "rt/sync.h"
+#include "run.h"
 #include "scratch.h"
 
 extern CU_TestInfo engine_tests[];
@@ -286,6 +287,58 @@ static void test_many(void)
     scratch_run_each(co_many);
 }
 
+#define SHARERS       4
+#define SHARER_BLOCKS 200
+
+struct sharer {
+    struct file *file;
+    unsigned number, failures;
+    struct wait_group *group;
+};
+
+static void write_share(void *arg)
+{
+    struct sharer *s = arg;
+    unsigned char *buf = io_buffer_get(BLOCK);
+
+    memset(buf, (int)s->number + 1, BLOCK);
+    for (unsigned i = 0; i < SHARER_BLOCKS; i++) {
+        uint64_t offset = (i * SHARERS + s->number) * BLOCK;
+
+        s->failures += transfer(s->file, IO_WRITE, buf, BLOCK, offset) != 0;
+    }
+    io_buffer_put(buf, BLOCK);
+    wait_group_done(s->group);
+}
+
+/* Workers use one file at the same time. */
+static void co_shared(void *dir)
+{
+    struct file *file = open_new(dir, SHARERS * SHARER_BLOCKS * BLOCK);
+    struct sharer sharers[SHARERS];
+    struct wait_group group;
+    struct crew crew;
+
+    crew_start(&crew, SHARERS);
+    wait_group_init(&group);
+    wait_group_add(&group, SHARERS);
+    for (unsigned i = 0; i < SHARERS; i++) {
+        sharers[i] = (struct sharer){file, i, 0, &group};
+        CU_ASSERT_EQUAL(worker_start(crew.workers[i], "sharer", write_share, &sharers[i]), 0);
+    }
+    wait_group_wait(&group);
+    crew_end(&crew);
+    for (unsigned i = 0; i < SHARERS * SHARER_BLOCKS; i++)
+        CU_ASSERT_TRUE(holds(file, i * BLOCK, BLOCK, (unsigned char)(i % SHARERS + 1)));
+    CU_ASSERT_EQUAL(sharers[0].failures + sharers[1].failures + sharers[2].failures, 0);
+    file_close(file);
+}
+
+static void test_shared(void)
+{
+    scratch_run_each(co_shared);
+}
+
 static void co_empty(void *dir)
 {
     struct file *file = open_new(dir, BLOCK);
@@ -447,6 +500,7 @@ CU_TestInfo engine_tests[] = {
     {"a read-only file is not changed", test_read_only},
     {"zeroes and discards", test_zeroes},
     {"ten thousand in flight", test_many},
+    {"workers share a file", test_shared},
     {"an empty io ends later all the same", test_empty},
     {"two polls of one descriptor", test_two_polls},
     {"polls are cancelled", test_poll_cancel},

@@ -6,6 +6,8 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/arith.h"
 #include "base/iov.h"
@@ -191,6 +193,33 @@ static void test_written_zeros(void)
     CU_ASSERT_EQUAL(at, io.offset + io.length);
 }
 
+/* What is only a copy has been done when the first step would be asked for. */
+static void test_quick(void)
+{
+    struct file memory = {.in_memory = true, .info = {.logical_block_bytes = 512}};
+    unsigned char data[8192] = {1, 2, 3}, back[8192];
+    struct iovec iov = {data, sizeof data};
+    struct io io = {.kind = IO_WRITE, .file = &memory, .iov = &iov, .iov_count = 1, .offset = 4096};
+
+    memory.fd = memfd_create("test", MFD_CLOEXEC);
+    CU_ASSERT_TRUE(step_first(&io));
+    CU_ASSERT_EQUAL(io.result, 0);
+    io.kind = IO_SYNC;
+    CU_ASSERT_TRUE(step_first(&io));
+    CU_ASSERT_EQUAL(io.result, 0);
+    io.kind = IO_READ;
+    iov.iov_base = back;
+    CU_ASSERT_TRUE(step_first(&io));
+    CU_ASSERT_EQUAL(io.result, 0);
+    CU_ASSERT_EQUAL(memcmp(data, back, sizeof data), 0);
+    io.offset = 8192;
+    CU_ASSERT_TRUE(step_first(&io));
+    CU_ASSERT_EQUAL(io.result, -EIO);
+    iov.iov_len = 64 << 20;
+    CU_ASSERT_FALSE(step_first(&io));
+    close(memory.fd);
+}
+
 static void test_fifo(void)
 {
     struct io ios[3] = {{.offset = 0}, {.offset = 1}, {.offset = 2}};
@@ -215,6 +244,7 @@ CU_TestInfo step_tests[] = {
     {"discards of files and disks", test_discard},
     {"ways of zeroing", test_ways_of_zeroing},
     {"zeros are written in pieces", test_written_zeros},
+    {"copies in memory are done at once", test_quick},
     {"the queue keeps its order", test_fifo},
     CU_TEST_INFO_NULL,
 };

@@ -244,6 +244,49 @@ static void test_cond(void)
     run_in_rt(bounded_queue);
 }
 
+/* Two that need each other's every signal: a lost one is the end. */
+static unsigned turns;
+
+static void take_turns(unsigned own)
+{
+    for (int i = 0; i < 3000; i++) {
+        co_mutex_lock(&mutex);
+        while (turns % 2 != own)
+            co_cond_wait(&not_empty, &mutex);
+        turns++;
+        co_mutex_unlock(&mutex);
+        co_cond_signal(&not_empty);
+    }
+}
+
+static void take_odd_turns(void *arg)
+{
+    take_turns(1);
+    wait_group_done(&all);
+}
+
+static void alternate(void)
+{
+    struct worker *other;
+
+    turns = 0;
+    co_mutex_init(&mutex);
+    co_cond_init(&not_empty);
+    wait_group_init(&all);
+    wait_group_add(&all, 1);
+    CU_ASSERT_EQUAL(worker_create(&other, "odd", NULL), 0);
+    CU_ASSERT_EQUAL(worker_start(other, "odd", take_odd_turns, NULL), 0);
+    take_turns(0);
+    wait_group_wait(&all);
+    CU_ASSERT_EQUAL(turns, 6000);
+    worker_destroy(other);
+}
+
+static void test_alternate(void)
+{
+    run_in_rt(alternate);
+}
+
 static void wait_and_put(void *arg)
 {
     co_mutex_lock(&mutex);
@@ -420,6 +463,7 @@ CU_TestInfo sync_tests[] = {
     {"a spinlock excludes", test_spinlock},
     {"a mutex may be freed by who got it last", test_freed_by_successor},
     {"conditions of a bounded queue", test_cond},
+    {"no signal is lost", test_alternate},
     {"signal wakes the first, broadcast all", test_broadcast},
     {"a wait group gathers from other workers", test_wait_group},
     {"a wait group ended by a callback", test_group_from_callback},

@@ -309,14 +309,22 @@ static void nothing(void *arg)
 {
 }
 
-/* Workers that come and go while work reaches them: interrupts must find their engine. */
+static void offload_nothing(void *arg)
+{
+    int n = 0;
+
+    rt_offload(square, &n);
+}
+
+/* Workers that come and go while work reaches them, also from third threads: interrupts must find
+ * their engine. */
 static void come_and_go(void)
 {
     for (int i = 0; i < 50; i++) {
         struct worker *w;
 
         CU_ASSERT_EQUAL(worker_create(&w, "short", NULL), 0);
-        CU_ASSERT_EQUAL(worker_start(w, "nothing", nothing, NULL), 0);
+        CU_ASSERT_EQUAL(worker_start(w, "nothing", offload_nothing, NULL), 0);
         if (i % 2)
             CU_ASSERT_EQUAL(worker_call(w, "nothing", nothing, NULL), 0);
         worker_destroy(w);
