@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names for what a probe of libblkid has found; see signature.h. */
 #include "block/signature.h"
 
 #include <stdbool.h>
