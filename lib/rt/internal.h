@@ -55,6 +55,7 @@ struct worker {
     bool used;
     char name[16];
     pthread_t thread;
+    struct co *destroyer; /* set before `stopping` */
 
     /* Other threads write these: */
     _Alignas(64) struct co *_Atomic mailbox; /* the newest first */
@@ -73,6 +74,12 @@ void co_resume(struct worker *w, struct co *co);
 void stacks_free_idle(struct worker *w);
 void stacks_free_shared(void);
 
+/* loop.c */
+extern __thread struct worker *this_worker;
+void worker_loop(struct worker *w);
+/* Ends its sleep; from any thread. */
+void worker_rouse(struct worker *w);
+
 /* timer.c: calls those due at `now_ns`; when the next is due, UINT64_MAX for never. */
 void timers_fire(struct worker *w, uint64_t now_ns);
 uint64_t timers_next_due(const struct worker *w);
@@ -86,10 +93,5 @@ int thread_start(pthread_t *thread, const char *name, void *(*fn)(void *arg), vo
 /* init.c */
 extern const struct engine_ops *rt_engine;
 extern uint64_t rt_poll_max_ns;
-
-static inline bool worker_has_mail(struct worker *w)
-{
-    return atomic_load(&w->mailbox) != NULL;
-}
 
 #endif

@@ -1,23 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Workers: threads that run coroutines.
+ * Workers: the table of them, their threads, their begin and end; the loop is in loop.c.
  *
- * The loop of a worker takes its mail (coroutines started or woken by other threads), calls timers,
- * runs what is ready, a bounded number at a time, and gives the engine its turn. With nothing to do
- * it polls the engine for a few microseconds, if its last sleeps were as short as that (waking a
- * sleeping thread costs more), and then sleeps in it.
- *
- * No wake is lost: a sender puts mail first and then looks whether the worker is asleep; the worker
- * says that it is and then looks for mail. Whoever clears `asleep` owes the engine an interrupt. A
- * worker ends when it has been told to and no coroutine is left, and not before all interrupts owed
- * to it have come, as the engine goes then. The struct itself stays, since a sender may still look
- * at it when its mail has been read.
+ * A worker ends when it has been told to and no coroutine is left. Its struct stays in the table,
+ * since the sender of its last mail may look at it afterwards.
  */
 #include "rt/internal.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,29 +17,8 @@
 #include "base/arith.h"
 #include "rt/sync.h"
 
-/* Coroutines run between two turns of the engine. */
-#define RUN_BATCH 256
-/* The shortest time to poll before a sleep; the longest is rt_poll_max_ns. */
-#define POLL_NS_MIN UINT64_C(2000)
-
 static struct worker workers[WORKERS_MAX];
 static struct spinlock workers_lock = SPINLOCK_INIT;
-static __thread struct worker *self;
-
-struct worker *worker_self(void)
-{
-    return self;
-}
-
-struct engine *engine_self(void)
-{
-    return self ? self->engine : NULL;
-}
-
-struct co *co_self(void)
-{
-    return self ? self->current : NULL;
-}
 
 unsigned worker_index(const struct worker *w)
 {
@@ -58,83 +28,6 @@ unsigned worker_index(const struct worker *w)
 const char *worker_name(const struct worker *w)
 {
     return w->name;
-}
-
-static void make_ready(struct worker *w, struct co *co)
-{
-    assert(!co->ready);
-    co->ready = true;
-    co->next = NULL;
-    *w->ready.tail = co;
-    w->ready.tail = &co->next;
-}
-
-static struct co *take_ready(struct worker *w)
-{
-    struct co *co = w->ready.head;
-
-    if (!co)
-        return NULL;
-    co->ready = false;
-    w->ready.head = co->next;
-    if (!co->next)
-        w->ready.tail = &w->ready.head;
-    return co;
-}
-
-/* From any thread. */
-static void rouse(struct worker *w)
-{
-    if (atomic_load(&w->asleep) && atomic_exchange(&w->asleep, false)) {
-        w->engine->ops->interrupt(w->engine);
-        atomic_fetch_add(&w->interrupts, 1);
-    }
-}
-
-static void mail(struct worker *w, struct co *co)
-{
-    struct co *newest = atomic_load_explicit(&w->mailbox, memory_order_relaxed);
-
-    do {
-        co->next = newest;
-    } while (!atomic_compare_exchange_weak(&w->mailbox, &newest, co));
-    /* Otherwise who brought the first has seen to it. */
-    if (!newest)
-        rouse(w);
-}
-
-static void read_mail(struct worker *w)
-{
-    struct co *co, *in_order = NULL;
-
-    if (!worker_has_mail(w))
-        return;
-    co = atomic_exchange(&w->mailbox, NULL);
-    while (co) {
-        struct co *earlier = co->next;
-
-        co->next = in_order;
-        in_order = co;
-        co = earlier;
-    }
-    while ((co = in_order)) {
-        in_order = co->next;
-        make_ready(w, co);
-    }
-}
-
-void co_wake(struct co *co)
-{
-    if (co->worker == self)
-        make_ready(self, co);
-    else
-        mail(co->worker, co);
-}
-
-void co_yield (void)
-{
-    make_ready(self, self->current);
-    co_suspend("yield");
 }
 
 int worker_start(struct worker *w, const char *name, co_entry *entry, void *arg)
@@ -149,7 +42,7 @@ int worker_start(struct worker *w, const char *name, co_entry *entry, void *arg)
 
 int co_start(const char *name, co_entry *entry, void *arg)
 {
-    return worker_start(self, name, entry, arg);
+    return worker_start(this_worker, name, entry, arg);
 }
 
 struct call {
@@ -171,7 +64,7 @@ int worker_call(struct worker *w, const char *name, co_entry *entry, void *arg)
     struct call c = {entry, arg, co_self()};
     int rc;
 
-    if (w == self) {
+    if (w == this_worker) {
         entry(arg);
         return 0;
     }
@@ -179,90 +72,6 @@ int worker_call(struct worker *w, const char *name, co_entry *entry, void *arg)
     if (!rc)
         co_suspend(name);
     return rc;
-}
-
-static void run_ready(struct worker *w)
-{
-    struct co *co;
-
-    for (unsigned n = 0; n < RUN_BATCH && (co = take_ready(w)); n++)
-        co_resume(w, co);
-}
-
-static bool has_work(struct worker *w)
-{
-    return w->ready.head || worker_has_mail(w);
-}
-
-static bool may_end(struct worker *w)
-{
-    return atomic_load(&w->stopping) && !w->live && !has_work(w);
-}
-
-static void turn(struct worker *w, uint64_t timeout_ns)
-{
-    w->engine->ops->turn(w->engine, timeout_ns);
-    w->now_ns = rt_now_ns();
-}
-
-static uint64_t time_to_next_timer(struct worker *w)
-{
-    uint64_t due_ns = timers_next_due(w);
-
-    if (due_ns == UINT64_MAX)
-        return UINT64_MAX;
-    return due_ns > w->now_ns ? due_ns - w->now_ns : 0;
-}
-
-/* Others of this processor go first: whom we wait for may be among them. */
-static bool poll_for_work(struct worker *w)
-{
-    uint64_t until_ns = (w->now_ns = rt_now_ns()) + w->poll_ns;
-
-    while (w->now_ns < until_ns) {
-        turn(w, 0);
-        if (has_work(w) || !time_to_next_timer(w))
-            return true;
-        sched_yield();
-    }
-    return false;
-}
-
-/* Polls longer after a sleep that polling might have saved, and less after a longer one. */
-static void adapt_polling(struct worker *w, uint64_t slept_ns)
-{
-    if (slept_ns > rt_poll_max_ns)
-        w->poll_ns = w->poll_ns > POLL_NS_MIN ? w->poll_ns / 2 : 0;
-    else
-        w->poll_ns = MIN(MAX(w->poll_ns * 2, POLL_NS_MIN), rt_poll_max_ns);
-}
-
-static void sleep_for_work(struct worker *w)
-{
-    uint64_t since_ns = w->now_ns;
-
-    atomic_store(&w->asleep, true);
-    turn(w, worker_has_mail(w) || may_end(w) ? 0 : time_to_next_timer(w));
-    if (!atomic_exchange(&w->asleep, false))
-        w->interrupts_due++;
-    adapt_polling(w, w->now_ns - since_ns);
-}
-
-static void loop(struct worker *w)
-{
-    for (;;) {
-        read_mail(w);
-        timers_fire(w, w->now_ns);
-        run_ready(w);
-        if (may_end(w))
-            break;
-        if (has_work(w))
-            turn(w, 0);
-        else if (!poll_for_work(w))
-            sleep_for_work(w);
-    }
-    while (atomic_load(&w->interrupts) != w->interrupts_due)
-        sched_yield();
 }
 
 /* Takes the lowest slot from `first` on; NULL: none is free. */
@@ -290,6 +99,17 @@ static void worker_release(struct worker *w)
     spin_unlock(&workers_lock);
 }
 
+static bool none_but(const struct worker *w)
+{
+    bool none = true;
+
+    spin_lock(&workers_lock);
+    for (const struct worker *o = workers; o < workers + WORKERS_MAX; o++)
+        none = none && (o == w || !o->used);
+    spin_unlock(&workers_lock);
+    return none;
+}
+
 /* On its thread. */
 static int worker_begin(struct worker *w)
 {
@@ -302,7 +122,7 @@ static int worker_begin(struct worker *w)
     atomic_store(&w->stopping, false);
     w->now_ns = rt_now_ns();
     w->poll_ns = 0;
-    self = w;
+    this_worker = w;
     return 0;
 }
 
@@ -311,7 +131,7 @@ static void worker_end(struct worker *w)
     assert(!w->timers);
     w->engine->ops->destroy(w->engine);
     stacks_free_idle(w);
-    self = NULL;
+    this_worker = NULL;
 }
 
 struct main_entry {
@@ -322,7 +142,7 @@ struct main_entry {
 static void run_main(void *arg)
 {
     struct main_entry *m = arg;
-    struct worker *w = self;
+    struct worker *w = this_worker;
 
     m->entry(m->arg);
     atomic_store(&w->stopping, true);
@@ -340,8 +160,9 @@ int rt_main(co_entry *entry, void *arg)
         rc = co_start("main", run_main, &m);
         if (rc < 0)
             atomic_store(&w->stopping, true);
-        loop(w);
+        worker_loop(w);
         worker_end(w);
+        assert(none_but(w));
         offload_end();
         stacks_free_shared();
     }
@@ -357,7 +178,7 @@ int thread_start(pthread_t *thread, const char *name, void *(*fn)(void *arg), vo
     int rc;
 
     sigfillset(&blocked);
-    for (unsigned i = 0; i < sizeof faults / sizeof *faults; i++)
+    for (unsigned i = 0; i < ARRAY_LEN(faults); i++)
         sigdelset(&blocked, faults[i]);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     rc = pthread_create(thread, NULL, fn, arg);
@@ -382,8 +203,9 @@ static void *worker_thread(void *arg)
     b->result = rc;
     sem_post(&b->begun);
     if (rc == 0) {
-        loop(w);
+        worker_loop(w);
         worker_end(w);
+        co_wake(w->destroyer);
     }
     return NULL;
 }
@@ -422,18 +244,13 @@ int worker_create(struct worker **w, const char *name, struct error *err)
     return 0;
 }
 
-static int join(void *arg)
-{
-    struct worker *w = arg;
-
-    return -pthread_join(w->thread, NULL);
-}
-
 void worker_destroy(struct worker *w)
 {
-    assert(w != self);
+    assert(w != this_worker);
+    w->destroyer = co_self();
     atomic_store(&w->stopping, true);
-    rouse(w);
-    rt_offload(join, w);
+    worker_rouse(w);
+    co_suspend("worker to end");
+    pthread_join(w->thread, NULL);
     worker_release(w);
 }
