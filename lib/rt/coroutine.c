@@ -138,12 +138,6 @@ void stacks_free_shared(void)
         stack_unmap(co);
 }
 
-void co_fifo_init(struct co_fifo *f)
-{
-    f->head = NULL;
-    f->tail = &f->head;
-}
-
 static void set_state(struct co *co, const char *why)
 {
     atomic_store_explicit(&co->why, why, memory_order_relaxed);

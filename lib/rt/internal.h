@@ -31,18 +31,13 @@ struct co {
     struct list every; /* all stacks there are, coroutine.c */
 };
 
-/* Coroutines in the order of arrival. */
-struct co_fifo {
-    struct co *head, **tail;
-};
-
 struct worker {
     /* Its own thread's: */
     struct engine *engine;
     struct fiber loop;
     struct co *current;
-    struct co_fifo ready;
-    struct timer *timers; /* timer.c */
+    struct co *ready, **ready_tail; /* in the order of arrival */
+    struct timer *timers;           /* timer.c */
     uint64_t timers_armed;
     uint64_t now_ns;  /* at the last turn of the loop */
     uint64_t poll_ns; /* before it sleeps */
@@ -65,7 +60,6 @@ struct worker {
 };
 
 /* coroutine.c */
-void co_fifo_init(struct co_fifo *f);
 /* NULL: out of memory. To be made ready or put into the mailbox of `w`. */
 struct co *co_create(struct worker *w, const char *name, co_entry *entry, void *arg);
 /* From the loop: runs it until it waits or ends. */

@@ -43,20 +43,20 @@ static void make_ready(struct worker *w, struct co *co)
     assert(!co->ready);
     co->ready = true;
     co->next = NULL;
-    *w->ready.tail = co;
-    w->ready.tail = &co->next;
+    *w->ready_tail = co;
+    w->ready_tail = &co->next;
 }
 
 static struct co *take_ready(struct worker *w)
 {
-    struct co *co = w->ready.head;
+    struct co *co = w->ready;
 
     if (!co)
         return NULL;
     co->ready = false;
-    w->ready.head = co->next;
+    w->ready = co->next;
     if (!co->next)
-        w->ready.tail = &w->ready.head;
+        w->ready_tail = &w->ready;
     return co;
 }
 
@@ -129,7 +129,7 @@ static void run_ready(struct worker *w)
 
 static bool has_work(struct worker *w)
 {
-    return w->ready.head || has_mail(w);
+    return w->ready || has_mail(w);
 }
 
 static bool may_end(struct worker *w)

@@ -118,7 +118,7 @@ static int worker_begin(struct worker *w)
     if (rc < 0)
         return rc;
     fiber_adopt(&w->loop);
-    co_fifo_init(&w->ready);
+    w->ready_tail = &w->ready;
     atomic_store(&w->stopping, false);
     w->now_ns = rt_now_ns();
     w->poll_ns = 0;
