@@ -49,7 +49,8 @@ static void put_indent(struct config_writer *w)
         put(w, "\t", 1);
 }
 
-static void put_formatted(struct config_writer *w, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+put_formatted(struct config_writer *w, const char *fmt, va_list ap)
 {
     va_list again;
 
