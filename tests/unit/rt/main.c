@@ -7,8 +7,8 @@
 
 extern CU_TestInfo coroutine_tests[], worker_tests[], timer_tests[], sync_tests[],
     range_lock_tests[], gate_tests[];
-extern CU_TestInfo step_tests[], engine_tests[], file_tests[], buffer_tests[], stream_tests[],
-    fs_tests[];
+extern CU_TestInfo init_tests[], step_tests[], engine_tests[], file_tests[], buffer_tests[],
+    stream_tests[], fs_tests[];
 
 int main(int argc, char **argv)
 {
@@ -19,6 +19,7 @@ int main(int argc, char **argv)
         {.pName = "sync", .pTests = sync_tests},
         {.pName = "range_lock", .pTests = range_lock_tests},
         {.pName = "gate", .pTests = gate_tests},
+        {.pName = "init", .pTests = init_tests},
         {.pName = "step", .pTests = step_tests},
         {.pName = "engine", .pTests = engine_tests},
         {.pName = "file", .pTests = file_tests},
