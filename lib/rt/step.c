@@ -61,9 +61,10 @@ static bool is_quick(const struct io *io)
 
 bool step_first(struct io *io)
 {
-    bool transfer = io->kind == IO_READ || io->kind == IO_WRITE;
-
-    io->total_bytes = transfer ? iov_length(io->iov, io->iov_count) : io->length;
+    if (io->kind == IO_READ || io->kind == IO_WRITE)
+        io->total_bytes = iov_length(io->iov, io->iov_count);
+    else
+        io->total_bytes = io->kind == IO_SYNC ? 0 : io->length;
     io->ended_bytes = 0;
     io->attempt = io->flags & IO_MAY_UNMAP ? ZEROES_UNMAP : ZEROES_KEEP;
     if (io->kind != IO_SYNC && !io->total_bytes)

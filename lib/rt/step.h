@@ -5,10 +5,13 @@
  * descriptors, and no business of anybody else.
  *
  *     ended = step_first(io);
- *     while (!ended) { step_next(io, &s); res = <the kernel's answer to s>; ended = step_end(io,
- * res); }
+ *     while (!ended) {
+ *         step_next(io, &s);
+ *         ... ask the kernel for s: the answer is res ...
+ *         ended = step_end(io, res);
+ *     }
  *
- * Nothing here waits, except step_run.
+ * Nothing here waits for a medium, except step_run.
  */
 #ifndef ASHLAR_RT_STEP_H
 #define ASHLAR_RT_STEP_H

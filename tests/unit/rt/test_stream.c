@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -204,9 +205,8 @@ static void write_blocked(void *arg)
 static void accept_blocked(void *arg)
 {
     struct blocked *b = arg;
-    struct stream *s;
 
-    b->result = listener_accept(b->listener, &s);
+    b->result = listener_accept(b->listener, &b->stream);
     wait_group_done(&b->group);
 }
 
@@ -289,6 +289,37 @@ static void co_accept(void *dir)
 static void test_accept(void)
 {
     scratch_run_each(co_accept);
+}
+
+/* While the process may open nothing more, a client waits; then it is served. */
+static void co_shortage(void *dir)
+{
+    const char *path = scratch_path(dir, "sock");
+    struct rlimit before, limit;
+    struct stream *client = NULL;
+    struct blocked b = {.result = 77};
+
+    CU_ASSERT_EQUAL(open_listener(path, &b.listener, NULL), 0);
+    CU_ASSERT_EQUAL(stream_connect(path, &client, NULL), 0);
+    getrlimit(RLIMIT_NOFILE, &before);
+    limit = (struct rlimit){3, before.rlim_max};
+    wait_group_init(&b.group);
+    wait_group_add(&b.group, 1);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    CU_ASSERT_EQUAL(co_start("blocked", accept_blocked, &b), 0);
+    co_sleep_ns(5000000);
+    CU_ASSERT_EQUAL(b.result, 77);
+    setrlimit(RLIMIT_NOFILE, &before);
+    wait_group_wait(&b.group);
+    CU_ASSERT_EQUAL(b.result, 0);
+    stream_close(b.stream);
+    stream_close(client);
+    listener_close(b.listener);
+}
+
+static void test_shortage(void)
+{
+    scratch_run_each(co_shortage);
 }
 
 /* A socket file that nobody listens on, as a killed daemon leaves it. */
@@ -389,6 +420,7 @@ CU_TestInfo stream_tests[] = {
     {"a peer that does not read is given up", test_stalled},
     {"waits are ended from another worker", test_shutdown},
     {"a connection is accepted", test_accept},
+    {"a shortage of descriptors passes", test_shortage},
     {"stale, live and foreign socket files", test_occupied},
     {"no connection", test_no_connection},
     {"a descriptor is taken over", test_adopt},
