@@ -5,12 +5,19 @@
 
 #include "rt/worker.h"
 
-extern CU_TestInfo metadata_tests[], vg_tests[];
+extern CU_TestInfo label_tests[], mda_tests[], config_tests[], metadata_tests[], alloc_tests[],
+    map_tests[];
+extern CU_TestInfo vg_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
+        {.pName = "label", .pTests = label_tests},
+        {.pName = "mda", .pTests = mda_tests},
+        {.pName = "config", .pTests = config_tests},
         {.pName = "metadata", .pTests = metadata_tests},
+        {.pName = "alloc", .pTests = alloc_tests},
+        {.pName = "map", .pTests = map_tests},
         {.pName = "vg", .pTests = vg_tests},
         CU_SUITE_INFO_NULL,
     };
