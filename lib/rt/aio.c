@@ -7,10 +7,9 @@
  * in epoll and calls `done` for what has ended. Completions and interrupts are writes to eventfds
  * that epoll watches edge-triggered, so that they are never read.
  *
- * Where a file does not do direct I/O (info.direct is false), and on tmpfs, the kernel runs reads
- * and writes to their end inside io_submit: the worker waits for the page cache then, which is
- * slower, never wrong. What has no asynchronous form here (fallocate, BLKDISCARD) goes to a helper
- * thread.
+ * Where a file does not do direct I/O (info.direct is false) the kernel runs reads and writes to
+ * their end inside io_submit: the worker waits for the page cache then, which is slower, never
+ * wrong. What has no asynchronous form here (fallocate, BLKDISCARD) goes to a helper thread.
  */
 #include "rt/engine.h"
 
