@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The life of an array: made anew or (assemble.c) from what is on its members, started, stopped,
+ * destroyed. Control's worker, but for array_changed and array_flush_members.
+ *
+ * A new array is all "never synced": its bitmap is full and resync_offset 0, so that the kernel,
+ * too, would sync it; and all unused, so that nothing is synced until something is written.
+ */
+#include "raid/array.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "raid/array_private.h"
+#include "raid/defaults.h"
+#include "rt/io.h"
+
+#define FLUSH_BATCH      32u
+#define RANGE_LOCK_SHIFT 20
+
+void array_changed(struct array *a)
+{
+    spin_lock(&a->change_lock);
+    a->version++;
+    wait_queue_wake_all(&a->watchers);
+    spin_unlock(&a->change_lock);
+}
+
+int array_wait_change(struct array *a, uint64_t *version)
+{
+    int rc;
+
+    spin_lock(&a->change_lock);
+    while (a->version == *version && !a->closing) {
+        wait_queue_wait(&a->watchers, &a->change_lock, "change of an array");
+        spin_lock(&a->change_lock);
+    }
+    rc = a->closing ? -ESHUTDOWN : 0;
+    *version = a->version;
+    spin_unlock(&a->change_lock);
+    return rc;
+}
+
+void array_quiesce(struct array *a)
+{
+    gate_close(&a->reads);
+    gate_close(&a->writes);
+}
+
+void array_resume(struct array *a)
+{
+    gate_open(&a->writes);
+    gate_open(&a->reads);
+}
+
+static int init_device(struct array *a, struct error *err)
+{
+    const struct blockdev_ops *ops = a->geometry.level == 0 ? &stripe0_ops : &mirror_ops;
+    int rc = blockdev_init(&a->dev, ops, a->name, a->geometry.size_bytes);
+
+    return rc ? error_set(err, ENOMEM, "out of memory") : 0;
+}
+
+static void init_locks(struct array *a)
+{
+    gate_init(&a->reads);
+    gate_init(&a->writes);
+    range_lock_init(&a->ranges, RANGE_LOCK_SHIFT);
+    co_mutex_init(&a->update);
+    co_mutex_init(&a->control);
+    co_event_init(&a->wake);
+    co_event_init(&a->stopped);
+    wait_queue_init(&a->watchers);
+    list_init(&a->members);
+}
+
+int array_new(
+    struct array **made, const struct md_superblock *sb, struct raid_geometry *g, struct error *err)
+{
+    struct array *a = aligned_alloc(_Alignof(struct array), sizeof *a);
+
+    if (!a) {
+        raid_geometry_destroy(g);
+        return error_set(err, ENOMEM, "out of memory");
+    }
+    memset(a, 0, sizeof *a);
+    a->geometry = *g;
+    a->sb = *sb;
+    atomic_init(&a->events, sb->events);
+    snprintf(a->name, sizeof a->name, "%s", md_superblock_short_name(sb));
+    init_locks(a);
+    a->roles = calloc(g->raid_disks, sizeof(struct member *));
+    a->replacements = calloc(g->raid_disks, sizeof(struct member *));
+    a->activity = aligned_alloc(_Alignof(struct array_activity), WORKERS_MAX * sizeof *a->activity);
+    if (!a->roles || !a->replacements || !a->activity || init_device(a, err)) {
+        array_free(a);
+        return error_set(err, ENOMEM, "out of memory");
+    }
+    memset(a->activity, 0, WORKERS_MAX * sizeof *a->activity);
+    *made = a;
+    return 0;
+}
+
+void array_free(struct array *a)
+{
+    list_for_each_safe (it, &a->members)
+        member_free(container_of(it, struct member, link));
+    bitmap_log_destroy(a);
+    sync_destroy(a);
+    blockdev_fini(&a->dev);
+    raid_geometry_destroy(&a->geometry);
+    free(a->roles);
+    free(a->replacements);
+    free(a->activity);
+    free(a->sb_ops);
+    free(a->sb_targets);
+    free(a);
+}
+
+void array_publish(struct array *a)
+{
+    uint32_t can = BLOCK_CAN_DISCARD | BLOCK_CAN_ZERO_FAST, any = 0;
+    uint64_t row_bytes = a->geometry.chunk_bytes * a->geometry.raid_disks / a->geometry.copies;
+
+    list_for_each (it, &a->members) {
+        const struct blockdev *d = container_of(it, struct member, link)->dev;
+        can &= d->capabilities;
+        any |= d->capabilities & BLOCK_ROTATIONAL;
+        a->dev.logical_block_bytes = MAX(a->dev.logical_block_bytes, d->logical_block_bytes);
+        a->dev.physical_block_bytes = MAX(a->dev.physical_block_bytes, d->physical_block_bytes);
+        a->dev.memory_align_bytes = MAX(a->dev.memory_align_bytes, d->memory_align_bytes);
+    }
+    /* a discard that leaves anything but zeros would let copies differ */
+    if (a->geometry.copies > 1 && !(can & BLOCK_CAN_ZERO_FAST))
+        can &= ~BLOCK_CAN_DISCARD;
+    a->dev.capabilities = can | any | BLOCK_CAN_FUA;
+    a->dev.boundary_bytes = a->geometry.boundary_bytes;
+    a->dev.max_transfer_bytes = a->geometry.level == 0 ? 0 : ARRAY_TRANSFER_MAX_BYTES;
+    a->dev.optimal_io_bytes = row_bytes <= UINT32_MAX ? (uint32_t)row_bytes : 0;
+}
+
+static unsigned flush_batch(
+    struct array *a, unsigned *next, struct block_op *ops, struct member **targets)
+{
+    unsigned count = 0;
+
+    for (; *next < 2 * a->geometry.raid_disks && count < FLUSH_BATCH; ++*next) {
+        struct member *m =
+            array_writable(*next % 2 ? a->replacements[*next / 2] : a->roles[*next / 2]);
+        if (!m)
+            continue;
+        targets[count] = m;
+        ops[count++] = (struct block_op){.kind = BLOCK_FLUSH, .dev = m->dev};
+    }
+    return count;
+}
+
+/* Without recording. */
+static int flush_all(struct array *a)
+{
+    struct block_op ops[FLUSH_BATCH];
+    struct member *targets[FLUSH_BATCH];
+    unsigned count, next = 0;
+    int rc = 0;
+
+    while ((count = flush_batch(a, &next, ops, targets)) != 0) {
+        unsigned failed = 0;
+        if (!blockdev_run(ops, count))
+            continue;
+        for (unsigned i = 0; i < count; i++)
+            if (ops[i].result)
+                targets[failed++] = targets[i];
+        rc = members_fail(a, targets, failed) ? -EIO : rc;
+    }
+    return rc;
+}
+
+int array_flush_members(struct array *a)
+{
+    int rc = flush_all(a);
+
+    if (members_record_if_needed(a))
+        rc = -EIO;
+    return atomic_load(&a->failed) ? -EIO : rc;
+}
+
+/* --- create --- */
+
+static bool name_valid(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len >= 1 && len <= MD_NAME_BYTES &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") == len;
+}
+
+static int check_params(
+    const struct array_params *p, unsigned member_count, unsigned spare_count, struct error *err)
+{
+    if (!name_valid(p->name))
+        return error_set(err, EINVAL,
+            "an array's name is 1 to %u letters, digits and _ . -, not \"%s\"", MD_NAME_BYTES,
+            p->name);
+    if (member_count == 0 || member_count > RAID_DISKS_MAX || spare_count > RAID_DISKS_MAX)
+        return error_set(err, EINVAL, "an array has 1 to %u members", RAID_DISKS_MAX);
+    return 0;
+}
+
+/* Roles in order (NULL: missing), then spares. */
+static struct blockdev *device_at(
+    struct blockdev **members, unsigned member_count, struct blockdev **spares, unsigned i)
+{
+    return i < member_count ? members[i] : spares[i - member_count];
+}
+
+static int add_new_members(struct array *a, struct blockdev **members, unsigned member_count,
+    struct blockdev **spares, unsigned count)
+{
+    struct md_superblock sb = a->sb;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct blockdev *d = device_at(members, member_count, spares, i);
+        struct member *m;
+        if (!d)
+            continue;
+        md_create_member(&sb, i, d->size_bytes);
+        rt_random(sb.device_uuid, sizeof sb.device_uuid);
+        m = member_new(d, &sb);
+        if (!m || members_add(a, m)) {
+            if (m)
+                member_free(m);
+            return -ENOMEM;
+        }
+        if (i < member_count) {
+            atomic_store(&m->state, MEMBER_IN_SYNC);
+            m->role = (int)i;
+        }
+    }
+    members_settle(a);
+    return 0;
+}
+
+static int write_fill(struct blockdev *d, int byte, uint64_t offset)
+{
+    void *buf = io_buffer_get(MD_SUPERBLOCK_BYTES);
+    int rc;
+
+    if (!buf)
+        return -ENOMEM;
+    memset(buf, byte, MD_SUPERBLOCK_BYTES);
+    rc = blockdev_write(d, buf, offset, MD_SUPERBLOCK_BYTES, BLOCK_STABLE);
+    io_buffer_put(buf, MD_SUPERBLOCK_BYTES);
+    return rc;
+}
+
+int array_prepare_member(struct member *m)
+{
+    uint64_t log = (uint64_t)(MD_SUPERBLOCK_OFFSET + m->sb.bblog_offset) * MD_SECTOR_BYTES;
+    int rc = write_fill(m->dev, 0, 0);
+
+    if (!rc && m->sb.bblog_size)
+        rc = write_fill(m->dev, 0xff, log);
+    return rc;
+}
+
+static int write_new(struct array *a, struct error *err)
+{
+    int rc = 0;
+
+    list_for_each (it, &a->members) {
+        struct member *m = container_of(it, struct member, link);
+        rc = array_prepare_member(m);
+        if (!rc)
+            rc = bitmap_log_write_all(a, m);
+        if (rc)
+            return error_set(err, -rc, "%s: %s", m->dev->name, strerror(-rc));
+    }
+    a->sb.events = UINT64_MAX; /* the first are 0 */
+    co_mutex_lock(&a->update);
+    rc = members_write_superblocks(a);
+    co_mutex_unlock(&a->update);
+    if (rc || atomic_load(&a->failures))
+        return error_set(err, EIO, "a member of %s cannot be written", a->name);
+    return 0;
+}
+
+static int init_bitmap(struct array *a, struct md_bitmap_header *header, bool assume_clean)
+{
+    int rc;
+
+    if (a->geometry.level == 0)
+        return 0;
+    memcpy(header->uuid, a->sb.set_uuid, sizeof header->uuid);
+    rc = bitmap_log_init(a, header, true);
+    if (!rc && !assume_clean) {
+        bitmap_log_fill(a, 0);
+        bitmap_log_distrust(a);
+    }
+    return rc;
+}
+
+static int make(struct array **made, const struct md_create_params *p, struct md_superblock *sb,
+    struct error *err)
+{
+    uint64_t data_bytes[RAID_DISKS_MAX];
+    struct raid_shape shape = {
+        .level = p->level,
+        .layout = p->layout,
+        .raid_disks = p->raid_disks,
+        .chunk_bytes = (uint64_t)sb->chunk * MD_SECTOR_BYTES,
+        .member_bytes = sb->size * MD_SECTOR_BYTES,
+        .data_bytes = data_bytes,
+    };
+    struct raid_geometry g;
+    int rc;
+
+    for (unsigned i = 0; i < p->raid_disks; i++)
+        data_bytes[i] = p->device_bytes[i] - sb->data_offset * MD_SECTOR_BYTES;
+    rc = raid_geometry_init(&g, &shape, err);
+    return rc ? rc : array_new(made, sb, &g, err);
+}
+
+/* The array without anything written yet. */
+static int design(struct array **made, const struct array_params *params,
+    struct md_create_params *p, struct md_bitmap_header *header, struct error *err)
+{
+    struct md_superblock *sb = malloc(sizeof *sb);
+    int rc = sb ? md_create_template(sb, header, p, err) : -ENOMEM;
+
+    if (!rc) {
+        rt_random(sb->set_uuid, sizeof sb->set_uuid);
+        md_create_name(sb, params->homehost, params->name);
+        sb->ctime = rt_wall_seconds();
+        rc = make(made, p, sb, err);
+    }
+    free(sb);
+    return rc;
+}
+
+static void device_sizes(uint64_t *bytes, struct blockdev **members, unsigned member_count,
+    struct blockdev **spares, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct blockdev *d = device_at(members, member_count, spares, i);
+        bytes[i] = d ? d->size_bytes : 0;
+    }
+}
+
+int array_create(struct array **made, const struct array_params *params, struct blockdev **members,
+    unsigned member_count, struct blockdev **spares, unsigned spare_count, struct error *err)
+{
+    uint64_t device_bytes[2 * RAID_DISKS_MAX];
+    unsigned count = member_count + spare_count;
+    struct md_create_params p = {
+        .level = params->level,
+        .layout = params->layout,
+        .raid_disks = member_count,
+        .chunk_bytes = params->chunk_bytes,
+        .member_bytes = params->member_bytes,
+        .device_bytes = device_bytes,
+        .device_count = count,
+        .assume_clean = params->assume_clean,
+    };
+    struct md_bitmap_header header;
+    struct array *a;
+    int rc = check_params(params, member_count, spare_count, err);
+
+    if (rc)
+        return rc;
+    device_sizes(device_bytes, members, member_count, spares, count);
+    rc = design(&a, params, &p, &header, err);
+    if (rc)
+        return rc;
+    rc = add_new_members(a, members, member_count, spares, count);
+    array_publish(a);
+    if (!rc)
+        rc = init_bitmap(a, &header, params->assume_clean);
+    if (!rc)
+        rc = sync_init(a);
+    rc = rc ? error_set(err, -rc, "out of memory") : write_new(a, err);
+    if (rc)
+        array_free(a);
+    else
+        *made = a;
+    return rc;
+}
+
+/* --- stop --- */
+
+void array_mark_clean(struct array *a)
+{
+    if (atomic_load(&a->failed) || array_flush_members(a))
+        return;
+    co_mutex_lock(&a->update);
+    if (a->dirty_on_disk) {
+        a->dirty_on_disk = false;
+        members_write_superblocks(a);
+    }
+    co_mutex_unlock(&a->update);
+}
+
+static void stop_manager(struct array *a)
+{
+    if (!a->started)
+        return;
+    a->stopping = true;
+    array_wake(a);
+    co_event_wait(&a->stopped);
+}
+
+static void wake_watchers(struct array *a)
+{
+    spin_lock(&a->change_lock);
+    a->closing = true;
+    wait_queue_wake_all(&a->watchers);
+    spin_unlock(&a->change_lock);
+}
+
+static void wipe(struct array *a)
+{
+    list_for_each (it, &a->members) {
+        struct member *m = container_of(it, struct member, link);
+        write_fill(m->dev, 0, MD_SUPERBLOCK_OFFSET_BYTES);
+        for (uint64_t done = 0; a->bitmap.on_disk && done < a->bitmap.image_bytes;
+             done += MD_SUPERBLOCK_BYTES)
+            write_fill(m->dev, 0, a->bitmap.offset_bytes + done);
+        blockdev_flush(m->dev);
+    }
+}
+
+static int end(struct array *a, bool destroy, struct error *err)
+{
+    if (blockdev_use(&a->dev, true))
+        return error_set(err, EBUSY, "array %s is in use", a->name);
+    wake_watchers(a);
+    stop_manager(a);
+    array_quiesce(a);
+    if (a->geometry.level != 0)
+        bitmap_log_clean(a, true);
+    array_mark_clean(a);
+    if (destroy)
+        wipe(a);
+    array_resume(a);
+    list_for_each (it, &a->members)
+        blockdev_close(container_of(it, struct member, link)->dev);
+    array_free(a);
+    return 0;
+}
+
+int array_stop(struct array *a, struct error *err)
+{
+    return end(a, false, err);
+}
+
+int array_destroy(struct array *a, struct error *err)
+{
+    return end(a, true, err);
+}
+
+struct blockdev *array_blockdev(struct array *a)
+{
+    return &a->dev;
+}
+
+const char *array_name(const struct array *a)
+{
+    return a->name;
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The inside of an array, shared by the runtime files of raid/:
+ *
+ *     array.c       life: create, stop, destroy          control.c     fail, remove, add, replace
+ *     assemble.c    from what is on the members           background.c  the manager coroutine
+ *     members.c     states, superblocks                   sync.c        actions and their lanes
+ *     bitmap_log.c  write-intent bitmap                   resync.c      compares copies
+ *     mirror.c      RAID1 and RAID10 I/O                  recovery.c    fills a new member
+ *     read.c        choice of a copy, correction          status.c      what users see
+ *     stripe0.c     RAID0 I/O
+ *
+ * What guards what:
+ *   reads, writes  gates that all I/O enters. What I/O looks at (which member has which role)
+ * changes only while both are closed. control        one control call (or step of the manager) at a
+ * time. update         superblocks, the list of members, and writing either to the members. states
+ * a spinlock: members become faulty under it, from any worker. bitmap.lock    a spinlock: the
+ * bitmap's image. ranges         exclusive for each write and each window of an action, in array
+ * bytes. Taken in the order: control, gates, ranges, update, the spinlocks. I/O inside a gate may
+ * take update (to record a failure), so nobody closes a gate while holding it.
+ */
+#ifndef ASHLAR_RAID_ARRAY_PRIVATE_H
+#define ASHLAR_RAID_ARRAY_PRIVATE_H
+
+#include "base/list.h"
+#include "raid/array.h"
+#include "raid/assembly.h"
+#include "raid/bitmap.h"
+#include "raid/geometry.h"
+#include "raid/superblock.h"
+#include "rt/sync.h"
+#include "rt/worker.h"
+
+#define ARRAY_TRANSFER_MAX_BYTES (1u << 20) /* longer reads and writes come in pieces */
+
+struct member {
+    struct list link; /* in array.members */
+    struct blockdev *dev;
+    uint64_t data_offset_bytes;
+    _Atomic int state;                /* enum array_member_state */
+    int role;                         /* also what a faulty or stale one once had; -1: none */
+    bool by_bitmap;                   /* recovers only what the bitmap names */
+    _Atomic uint64_t recovered_bytes; /* RECOVERING, REPLACING: so far its data is right */
+    _Atomic uint64_t head_bytes;      /* where it read last, if rotational */
+    _Atomic uint64_t errors, errors_corrected;
+    struct md_superblock sb; /* as last written or read */
+    void *buf;               /* MD_SUPERBLOCK_BYTES, to write it from */
+    struct iovec buf_iov;
+};
+
+/* A chunk of the bitmap, in memory: flags and, below them, the number of writes in flight. */
+#define CHUNK_DURABLE  (1u << 31) /* its bit is set on all members: writes may go ahead */
+#define CHUNK_UNSYNCED (1u << 30) /* the copies may differ */
+#define CHUNK_USED     (1u << 29) /* holds something */
+#define CHUNK_TOUCHED  (1u << 28) /* written since the clean-up looked last */
+#define CHUNK_WRITERS  ((1u << 28) - 1)
+
+struct bitmap_log {
+    bool on_disk; /* else in memory only: after a crash all has to be synced */
+    unsigned chunk_shift;
+    uint64_t bits;
+    _Atomic uint32_t *chunks;
+    _Atomic uint64_t unsynced; /* chunks that are */
+    uint64_t offset_bytes;     /* on the members */
+    uint64_t image_bytes;
+    /* Under lock: */
+    struct spinlock lock;
+    struct md_bitmap_header header;
+    uint8_t *image; /* what is, or is going to be, on disk */
+    bool *dirty;    /* by page of 4 KiB */
+    bool writing;
+    uint64_t started, ended; /* rounds of writing */
+    struct wait_queue waiters;
+    /* Of who writes: */
+    uint8_t *staging;
+    struct block_op *ops;
+    struct member **targets;
+    /* Of the clean-up: */
+    uint8_t *clearing;
+};
+
+/* By worker; only it writes there. */
+struct array_activity {
+    _Alignas(64) _Atomic uint64_t reads, writes;
+    uint64_t read_end_bytes; /* of the last read: the next in sequence goes to the same member */
+    const struct member *last;
+    unsigned turn;
+};
+
+struct array_sync {
+    enum array_action action;
+    bool running, by_hand; /* running until the manager has drawn the conclusions */
+    bool ended, abandoned;
+    _Atomic bool paused, cancelled;
+    int result;
+    struct array_sync_status status; /* id, last_action and result */
+    _Atomic uint64_t done_bytes, total_bytes, mismatch_bytes;
+    struct member *target; /* RECOVERY, REPLACE */
+    uint8_t *todo;         /* chunks that the action goes over */
+    /* The stretch that the lanes work on: array bytes, of a recovery the member's. */
+    uint64_t next_bytes, stretch_end_bytes;
+    int stretch_result;
+    struct wait_group lanes;
+    uint64_t due_ns; /* throttle */
+    uint64_t guest_ops, guest_ops_ns;
+    uint64_t not_before_ns[ARRAY_REPAIR + 1]; /* by action: not started by itself earlier */
+    struct co_event idle, resumed;
+};
+
+struct array {
+    struct blockdev dev; /* what the layers above see */
+    struct raid_geometry geometry;
+    char name[MD_NAME_BYTES + 1];
+
+    struct gate reads, writes;
+    struct range_lock ranges;
+    struct member **roles, **replacements; /* by role, NULL: none; may be faulty */
+    struct array_activity *activity;       /* [WORKERS_MAX] */
+    _Atomic bool busy;                     /* written lately; implies that the superblocks say so */
+    _Atomic bool failed;
+    _Atomic unsigned in_sync; /* roles whose member is */
+    struct bitmap_log bitmap;
+
+    struct spinlock states;
+    _Atomic uint64_t failures, recorded; /* members that went faulty; how many superblocks know */
+
+    struct co_mutex update;
+    struct list members;
+    unsigned member_count;
+    struct md_superblock sb; /* what all members have in common */
+    _Atomic uint64_t events; /* sb.events, for status */
+    bool dirty_on_disk;      /* the superblocks say that copies may differ */
+    struct block_op *sb_ops; /* room for all members */
+    struct member **sb_targets;
+
+    struct co_mutex control;
+    struct worker *home;
+    bool started, stopping;
+    struct co_event wake, stopped; /* of the manager */
+    struct array_sync sync;
+
+    struct spinlock change_lock;
+    uint64_t version;
+    bool closing;
+    struct wait_queue watchers;
+};
+
+static inline struct array *array_of(struct blockdev *d)
+{
+    return container_of(d, struct array, dev);
+}
+
+static inline enum array_member_state member_state(const struct member *m)
+{
+    return (enum array_member_state)atomic_load_explicit(&m->state, memory_order_acquire);
+}
+
+/* The member in that role when it is to be read; NULL otherwise. */
+static inline struct member *array_readable(const struct array *a, unsigned role)
+{
+    struct member *m = a->roles[role];
+
+    return m && member_state(m) == MEMBER_IN_SYNC ? m : NULL;
+}
+
+/* When it is to be written. */
+static inline struct member *array_writable(struct member *m)
+{
+    return m && member_state(m) <= MEMBER_REPLACING ? m : NULL;
+}
+
+static inline bool array_degraded(const struct array *a)
+{
+    return atomic_load(&a->in_sync) < a->geometry.raid_disks;
+}
+
+/* Calls that fail leave the caller's devices open. */
+
+/* array.c */
+extern const struct blockdev_ops mirror_ops, stripe0_ops;
+/* An array without members; its geometry becomes the array's also on failure. */
+int array_new(
+    struct array **a, const struct md_superblock *sb, struct raid_geometry *g, struct error *err);
+/* Clears what else may stand on a new member: signatures in front of the superblock, the bad-block
+ * log. */
+int array_prepare_member(struct member *m);
+/* Flushes all and has the superblocks say clean, if that is so. Nothing is being written. */
+void array_mark_clean(struct array *a);
+/* Fills in what the blockdev says, once the members are there. */
+void array_publish(struct array *a);
+/* Frees all but the members' devices. */
+void array_free(struct array *a);
+void array_changed(struct array *a);
+/* Closes both gates, so that nothing is in flight. */
+void array_quiesce(struct array *a);
+void array_resume(struct array *a);
+/* Flushes every member with a role; those that fail become faulty, recorded. Inside a gate or
+ * with update held... -EIO: the array has failed. */
+int array_flush_members(struct array *a);
+
+/* members.c */
+struct member *member_new(struct blockdev *dev, const struct md_superblock *sb);
+void member_free(struct member *m);
+/* Makes room and joins the list. -ENOMEM. */
+int members_add(struct array *a, struct member *m);
+struct member *members_find(struct array *a, const char *name);
+struct member *members_find_spare(struct array *a);
+/* Fills in the roles from the members' states; I/O is quiesced. */
+void members_settle(struct array *a);
+/* Whether each byte would have a copy in sync without these. */
+bool members_can_lose(struct array *a, struct member *const *lost, unsigned count);
+/* Marks members faulty that have failed, in memory: or the array failed, when it cannot do
+ * without them (then -EIO). Any worker. */
+int members_fail(struct array *a, struct member *const *failed, unsigned count);
+/* Returns when every failure until now is durable in the survivors' superblocks; -EIO when the
+ * array has failed. Any worker. */
+int members_record(struct array *a);
+/* Writes bitmap header and superblocks, with the next events. update is held. -EIO: as above. */
+int members_write_superblocks(struct array *a);
+/* Before the first write after a while. */
+int members_activate(struct array *a);
+
+static inline int members_record_if_needed(struct array *a)
+{
+    return atomic_load(&a->failures) == atomic_load(&a->recorded) ? 0 : members_record(a);
+}
+
+/* bitmap_log.c */
+int bitmap_log_init(struct array *a, const struct md_bitmap_header *header, bool on_disk);
+void bitmap_log_destroy(struct array *a);
+/* Reads the image from a member. */
+int bitmap_log_load(struct array *a, struct blockdev *from);
+/* Sets the image's bits from byte offset on (or none, with UINT64_MAX), as when there is nothing
+ * to go by. */
+void bitmap_log_fill(struct array *a, uint64_t from_bytes);
+/* Takes all bits of the image for chunks that are not in sync. */
+void bitmap_log_distrust(struct array *a);
+/* Every chunk holds something, until bitmap_log_unused says otherwise. */
+void bitmap_log_use_all(struct array *a);
+/* Writes the whole image to one member. */
+int bitmap_log_write_all(struct array *a, struct member *m);
+/* Brackets a write: durable bits. -EIO: the array has failed. */
+int bitmap_log_begin(struct array *a, uint64_t offset, uint64_t length);
+void bitmap_log_end(struct array *a, uint64_t offset, uint64_t length);
+bool bitmap_log_unsynced(const struct array *a, uint64_t offset, uint64_t length);
+/* All of it has just been made the same in all copies: chunks inside are in sync. */
+void bitmap_log_synced(struct array *a, uint64_t offset, uint64_t length);
+/* Chunks inside hold nothing. */
+void bitmap_log_unused(struct array *a, uint64_t offset, uint64_t length);
+/* Chunks that hold nothing (with `marked`: of those whose bit is set) count as not in sync from now
+ * on; durable. */
+int bitmap_log_unsync_unused(struct array *a, bool marked);
+bool bitmap_log_marked(struct array *a, uint64_t chunk);
+/* Makes durable what has been changed until now. */
+int bitmap_log_commit(struct array *a);
+/* Puts the array's events into the header and makes it durable; update is held. */
+int bitmap_log_write_header(struct array *a, uint64_t events, bool degraded);
+/* Clears bits of what has not been written lately (with `all`: of all that is not being written).
+ */
+void bitmap_log_clean(struct array *a, bool all);
+
+static inline uint64_t bitmap_log_chunk_bytes(const struct array *a)
+{
+    return UINT64_C(1) << a->bitmap.chunk_shift;
+}
+
+/* mirror.c: the part of a write after range lock and bitmap; also for those who hold the range. */
+struct mirror_write {
+    enum block_kind kind;
+    unsigned flags;
+    const struct iovec *iov;
+    int iov_count;
+    uint64_t offset, length;
+};
+
+/* read.c */
+int mirror_read(
+    struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset, uint64_t length);
+/* Writes `buf` over a copy that could not be read, and reads it again. The range is locked. The
+ * member becomes faulty (recorded) when that fails. */
+void mirror_correct(
+    struct array *a, struct member *m, void *buf, uint64_t member_offset_bytes, uint64_t length);
+struct array_activity *array_activity(struct array *a);
+
+/* background.c */
+void array_wake(struct array *a);
+
+/* sync.c: an action has a coroutine of its own on the manager's worker. control is held. */
+int sync_init(struct array *a);
+void sync_destroy(struct array *a);
+void sync_start(struct array *a, enum array_action action, struct member *target, bool by_hand);
+/* Tells the action to end soon. */
+void sync_interrupt(struct array *a);
+/* Draws the conclusions of one that has ended. */
+void sync_reap(struct array *a);
+/* Interrupts, waits, and draws the conclusions. */
+void sync_stop(struct array *a);
+/* For actions. Waits while paused, and for the throttle; false: it is to end. */
+bool sync_may_go_on(struct array *a, uint64_t bytes);
+/* Runs `window` over the stretch, in several lanes side by side: it takes the next part of it, and
+ * returns false when there is none. `buffers`: each of SYNC_WINDOW_BYTES. The stretch's result. */
+#define SYNC_WINDOW_BYTES  (1u << 20)
+#define SYNC_STRETCH_BYTES (64u << 20)
+#define SYNC_BUFFERS       2
+typedef bool sync_window(struct array *a, void *const buffers[SYNC_BUFFERS]);
+int sync_run_stretch(
+    struct array *a, uint64_t start_bytes, uint64_t end_bytes, sync_window *window);
+
+/* resync.c, recovery.c: all of an action; 0, -ECANCELED, -EIO. */
+int resync_run(struct array *a);
+bool resync_needed(const struct array *a);
+int recovery_run(struct array *a);
+/* After it ended well: the member becomes one in sync, durably. control is held. */
+void recovery_finish(struct array *a, struct member *target);
+
+/* control.c; control is held. Gives a member that has none a role, as RECOVERING or REPLACING. */
+int array_place_member(struct array *a, struct member *m, unsigned role,
+    enum array_member_state state, bool by_bitmap);
+/* A replacement that will not become one after all is a spare. */
+void array_unplace_member(struct array *a, struct member *m);
+/* Takes members that have failed out of their roles. */
+void array_settle_failures(struct array *a);
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Actions (resync, recovery, replace, check, repair): what they share. An action goes over the
+ * array in stretches; windows of a stretch are done side by side, in lanes, each under its own
+ * range lock, so that guests wait for one window at most. After a stretch all of it is done: what
+ * has been reached can be written down.
+ *
+ * While guests do I/O, an action is slowed to a floor; else it runs as fast as it can.
+ */
+#include "raid/array_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/arith.h"
+#include "rt/io.h"
+
+#define LANES                  8
+#define SECOND_NS              UINT64_C(1000000000)
+#define GUEST_NS               (SECOND_NS / 50) /* so long after its last I/O a guest counts */
+#define FLOOR_BYTES_PER_SECOND (32u << 20)
+#define PAUSE_SLICE_NS         (SECOND_NS / 10)
+#define RETRY_NS               (300 * SECOND_NS) /* after a failure, unless members change */
+#define LATER_NS               (30 * SECOND_NS)  /* after it was cancelled */
+
+struct lane {
+    struct array *a;
+    sync_window *window;
+};
+
+int sync_init(struct array *a)
+{
+    co_event_init(&a->sync.idle);
+    co_event_init(&a->sync.resumed);
+    co_event_set(&a->sync.idle);
+    if (a->geometry.level != 0)
+        a->sync.todo = calloc(1, md_bitmap_bytes(a->bitmap.bits));
+    return a->geometry.level != 0 && !a->sync.todo ? -ENOMEM : 0;
+}
+
+void sync_destroy(struct array *a)
+{
+    free(a->sync.todo);
+}
+
+static void run(void *arg)
+{
+    struct array *a = arg;
+    struct array_sync *s = &a->sync;
+
+    s->result = s->target ? recovery_run(a) : resync_run(a);
+    s->ended = true;
+    co_event_set(&s->idle);
+    array_wake(a);
+}
+
+void sync_start(struct array *a, enum array_action action, struct member *target, bool by_hand)
+{
+    struct array_sync *s = &a->sync;
+
+    s->action = action;
+    s->target = target;
+    s->by_hand = by_hand;
+    s->ended = s->abandoned = false;
+    atomic_store(&s->cancelled, false);
+    atomic_store(&s->done_bytes, 0);
+    atomic_store(&s->total_bytes, 0);
+    atomic_store(&s->mismatch_bytes, 0);
+    s->status.id++;
+    s->status.last_action = action;
+    s->status.result = 0;
+    s->due_ns = 0;
+    co_event_clear(&s->idle);
+    s->running = true;
+    if (worker_start(a->home, "sync", run, a)) {
+        s->result = -ENOMEM;
+        s->ended = true;
+        co_event_set(&s->idle);
+    }
+    array_changed(a);
+}
+
+void sync_interrupt(struct array *a)
+{
+    atomic_store(&a->sync.cancelled, true);
+    co_event_set(&a->sync.resumed);
+}
+
+static void conclude(struct array *a)
+{
+    struct array_sync *s = &a->sync;
+    struct member *target = s->target;
+
+    if (!s->result && target)
+        recovery_finish(a, target);
+    else if (s->abandoned && target && member_state(target) == MEMBER_REPLACING)
+        array_unplace_member(a, target);
+    if (s->result == -EIO || s->result == -ENOMEM)
+        s->not_before_ns[s->action] = rt_now_ns() + RETRY_NS;
+}
+
+void sync_reap(struct array *a)
+{
+    struct array_sync *s = &a->sync;
+
+    if (!s->running || !s->ended)
+        return;
+    conclude(a);
+    if (!s->result)
+        atomic_store(&s->done_bytes, atomic_load(&s->total_bytes));
+    s->status.result = s->result;
+    s->running = false;
+    s->target = NULL;
+    array_changed(a);
+}
+
+void sync_stop(struct array *a)
+{
+    if (!a->sync.running)
+        return;
+    sync_interrupt(a);
+    co_event_wait(&a->sync.idle);
+    sync_reap(a);
+}
+
+static bool guests_active(struct array *a)
+{
+    struct array_sync *s = &a->sync;
+    uint64_t ops = 0, now = rt_now_ns();
+
+    for (unsigned w = 0; w < WORKERS_MAX; w++)
+        ops += atomic_load_explicit(&a->activity[w].reads, memory_order_relaxed) +
+               atomic_load_explicit(&a->activity[w].writes, memory_order_relaxed);
+    if (ops != s->guest_ops) {
+        s->guest_ops = ops;
+        s->guest_ops_ns = now;
+    }
+    return now - s->guest_ops_ns < GUEST_NS;
+}
+
+static void throttle(struct array *a, uint64_t bytes)
+{
+    struct array_sync *s = &a->sync;
+    uint64_t now = rt_now_ns(), due;
+
+    if (!guests_active(a))
+        return;
+    due = s->due_ns = MAX(s->due_ns, now) + bytes * SECOND_NS / FLOOR_BYTES_PER_SECOND;
+    while (now < due && guests_active(a) && !atomic_load(&s->cancelled)) {
+        co_sleep_ns(MIN(due - now, GUEST_NS));
+        now = rt_now_ns();
+    }
+}
+
+bool sync_may_go_on(struct array *a, uint64_t bytes)
+{
+    struct array_sync *s = &a->sync;
+
+    while (atomic_load(&s->paused) && !atomic_load(&s->cancelled)) {
+        co_event_clear(&s->resumed);
+        co_event_wait_until(&s->resumed, rt_now_ns() + PAUSE_SLICE_NS);
+    }
+    throttle(a, bytes);
+    return !atomic_load(&s->cancelled) && !atomic_load(&a->failed);
+}
+
+static void run_lane(void *arg)
+{
+    struct lane *lane = arg;
+    struct array *a = lane->a;
+    void *buffers[SYNC_BUFFERS];
+    bool memory = true;
+
+    for (unsigned i = 0; i < SYNC_BUFFERS; i++)
+        memory &= (buffers[i] = io_buffer_get(SYNC_WINDOW_BYTES)) != NULL;
+    if (!memory)
+        a->sync.stretch_result = -ENOMEM;
+    while (memory && lane->window(a, buffers))
+        ;
+    for (unsigned i = 0; i < SYNC_BUFFERS; i++)
+        if (buffers[i])
+            io_buffer_put(buffers[i], SYNC_WINDOW_BYTES);
+    wait_group_done(&a->sync.lanes);
+}
+
+int sync_run_stretch(struct array *a, uint64_t start_bytes, uint64_t end_bytes, sync_window *window)
+{
+    struct array_sync *s = &a->sync;
+    struct lane lane = {a, window};
+
+    s->next_bytes = start_bytes;
+    s->stretch_end_bytes = end_bytes;
+    s->stretch_result = 0;
+    wait_group_init(&s->lanes);
+    wait_group_add(&s->lanes, LANES);
+    for (unsigned i = 0; i < LANES; i++)
+        if (co_start("sync lane", run_lane, &lane))
+            run_lane(&lane);
+    wait_group_wait(&s->lanes);
+    if (!s->stretch_result && atomic_load(&s->cancelled))
+        s->stretch_result = -ECANCELED;
+    if (atomic_load(&a->failed))
+        s->stretch_result = -EIO;
+    return s->stretch_result;
+}
+
+/* --- by hand --- */
+
+static int begin(struct array *a, enum array_action action, struct error *err)
+{
+    if (a->geometry.level == 0)
+        return error_set(err, EINVAL, "%s is a raid0: there are no copies", a->name);
+    if (!a->started || atomic_load(&a->failed))
+        return error_set(err, EIO, "%s does not run", a->name);
+    sync_reap(a);
+    if (a->sync.running)
+        return error_set(
+            err, EBUSY, "%s of %s is under way", array_action_name(a->sync.action), a->name);
+    sync_start(a, action, NULL, true);
+    return 0;
+}
+
+int array_sync(struct array *a, enum array_action action, struct error *err)
+{
+    int rc;
+
+    if (action != ARRAY_RESYNC && action != ARRAY_CHECK && action != ARRAY_REPAIR)
+        return error_set(err, EINVAL, "%s is not started by hand", array_action_name(action));
+    co_mutex_lock(&a->control);
+    rc = begin(a, action, err);
+    co_mutex_unlock(&a->control);
+    return rc;
+}
+
+void array_sync_pause(struct array *a, bool paused)
+{
+    atomic_store(&a->sync.paused, paused);
+    if (!paused)
+        co_event_set(&a->sync.resumed);
+    array_changed(a);
+}
+
+void array_sync_cancel(struct array *a)
+{
+    struct array_sync *s = &a->sync;
+
+    co_mutex_lock(&a->control);
+    if (s->running) {
+        s->abandoned = s->action == ARRAY_REPLACE;
+        if (!s->by_hand && !s->abandoned)
+            s->not_before_ns[s->action] = rt_now_ns() + LATER_NS;
+        sync_stop(a);
+    }
+    co_mutex_unlock(&a->control);
+}
