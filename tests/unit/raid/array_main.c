@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include "rt/worker.h"
+
+extern CU_TestInfo array_tests[];
+
+int main(int argc, char **argv)
+{
+    CU_SuiteInfo suites[] = {
+        {.pName = "array", .pTests = array_tests},
+        CU_SUITE_INFO_NULL,
+    };
+    return rt_init(NULL, NULL) < 0 ? 2 : unit_main(argc, argv, suites);
+}
