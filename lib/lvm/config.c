@@ -222,10 +222,35 @@ static struct config_node *parse_node(struct scanner *s, unsigned depth)
     return n;
 }
 
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A key twice in a section: nobody could say which one counts, and LVM2 never writes it. */
+static void refuse_twice(struct scanner *s, const struct config_node *first, size_t count)
+{
+    const char **keys = calloc(count + 1, sizeof *keys);
+    size_t used = 0;
+
+    if (!keys) {
+        fail(s, ENOMEM, "out of memory");
+        return;
+    }
+    for (const struct config_node *n = first; n; n = n->next)
+        keys[used++] = n->key;
+    qsort(keys, count, sizeof *keys, compare_keys);
+    for (size_t i = 1; i < count; i++)
+        if (!strcmp(keys[i - 1], keys[i]))
+            fail(s, EBADMSG, "a key stands twice in the section that ends here");
+    free(keys);
+}
+
 /* Up to a closing brace or the end. */
 static struct config_node *parse_nodes(struct scanner *s, unsigned depth)
 {
     struct config_node *first = NULL, **link = &first;
+    size_t count = 0;
 
     if (depth > CONFIG_DEPTH_MAX)
         fail(s, EBADMSG, "sections are nested too deeply");
@@ -236,7 +261,10 @@ static struct config_node *parse_nodes(struct scanner *s, unsigned depth)
             break;
         *link = n;
         link = &n->next;
+        count++;
     }
+    if (!s->rc)
+        refuse_twice(s, first, count);
     return first;
 }
 

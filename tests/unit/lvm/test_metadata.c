@@ -160,6 +160,7 @@ static void test_refuse(void)
     } cases[] = {
         {"", "\"contents\" is missing", EBADMSG},
         {TAIL, "no group", EBADMSG},
+        {"vg { id = \"x\" seqno = 1 id = \"y\" } " TAIL, "stands twice", EBADMSG},
         {HEAD PVS "} "
                   "version = 1",
             "\"contents\" is missing", EBADMSG},
