@@ -50,19 +50,32 @@ static struct lvm_label sample(void)
     };
 }
 
+/* Not memcmp of the structs: what lies between fields is anybody's. */
+static void round_trip(const struct lvm_label *in)
+{
+    char sector[LVM_LABEL_BYTES], again[LVM_LABEL_BYTES];
+    struct lvm_label out;
+
+    lvm_label_encode(in, sector);
+    CU_ASSERT_EQUAL(lvm_label_decode(&out, sector, LVM_LABEL_SECTOR, NULL), 0);
+    CU_ASSERT_STRING_EQUAL(out.id, in->id);
+    CU_ASSERT_EQUAL(out.device_size_bytes, in->device_size_bytes);
+    CU_ASSERT_EQUAL(out.metadata_area_count, in->metadata_area_count);
+    CU_ASSERT_EQUAL(out.metadata_areas[1].offset_bytes, in->metadata_areas[1].offset_bytes);
+    CU_ASSERT_EQUAL(out.extension_flags, in->extension_flags);
+    CU_ASSERT_EQUAL(out.bootloader_area_count, in->bootloader_area_count);
+    lvm_label_encode(&out, again);
+    CU_ASSERT_EQUAL(memcmp(sector, again, sizeof sector), 0);
+}
+
 static void test_round_trip(void)
 {
-    struct lvm_label in = sample(), out;
-    char sector[LVM_LABEL_BYTES];
+    struct lvm_label label = sample();
 
-    lvm_label_encode(&in, sector);
-    CU_ASSERT_EQUAL(lvm_label_decode(&out, sector, LVM_LABEL_SECTOR, NULL), 0);
-    CU_ASSERT_EQUAL(memcmp(&in, &out, sizeof in), 0);
-    in.extension_version = in.extension_flags = in.bootloader_area_count = 0;
-    memset(in.bootloader_areas, 0, sizeof in.bootloader_areas);
-    lvm_label_encode(&in, sector);
-    CU_ASSERT_EQUAL(lvm_label_decode(&out, sector, LVM_LABEL_SECTOR, NULL), 0);
-    CU_ASSERT_EQUAL(memcmp(&in, &out, sizeof in), 0);
+    round_trip(&label);
+    label.extension_version = label.extension_flags = label.bootloader_area_count = 0;
+    memset(label.bootloader_areas, 0, sizeof label.bootloader_areas);
+    round_trip(&label);
 }
 
 /* Any of the first four sectors may hold it; a damaged one does not hide a good one. */
