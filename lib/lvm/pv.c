@@ -100,6 +100,8 @@ int pv_format(struct pv *pv)
 
     if (!rc)
         rc = pv_write_header(pv, &pv->mdas[0]);
+    if (!rc)
+        rc = blockdev_flush(pv->dev);
     lvm_label_encode(&pv->label, sector);
     if (!rc)
         rc = blockdev_write_bytes(

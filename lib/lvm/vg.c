@@ -425,9 +425,7 @@ int vg_rename(struct vg *vg, const char *name, unsigned flags, struct error *err
     return change_end(vg, m, rc, flags & VG_DRY_RUN);
 }
 
-/* Empties the areas first: a label without metadata is a PV of no group, metadata without a label
- * is nothing. */
-static int erase_pv(struct pv *pv)
+static int clear_areas(struct pv *pv)
 {
     int rc = 0;
 
@@ -436,22 +434,24 @@ static int erase_pv(struct pv *pv)
         pv->mdas[i].header.precommitted = (struct lvm_raw_locn){0};
         rc = pv_write_header(pv, &pv->mdas[i]);
     }
-    if (!rc)
-        rc = blockdev_flush(pv->dev);
-    return rc ? rc : pv_wipe_label(pv);
+    return rc ? rc : blockdev_flush(pv->dev);
 }
 
+/* All areas before the first label: should it end half way, the group is whole or gone. */
 static int erase_group(struct vg *vg, struct error *err)
 {
-    for (unsigned i = 0; i < vg->metadata->pv_count; i++) {
-        int rc = erase_pv(vg->pvs[i]);
+    static int (*const steps[])(struct pv *) = {clear_areas, pv_wipe_label};
 
-        if (rc) {
+    for (unsigned step = 0; step < ARRAY_LEN(steps); step++)
+        for (unsigned i = 0; i < vg->metadata->pv_count; i++) {
+            int rc = steps[step](vg->pvs[i]);
+
+            if (!rc)
+                continue;
             snprintf(vg->conflict, sizeof vg->conflict, "it is partly removed: %s", strerror(-rc));
-            return error_set(err, -rc, "the LVM2 label of %s cannot be erased: %s",
+            return error_set(err, -rc, "the LVM2 metadata of %s cannot be erased: %s",
                 vg->pvs[i]->dev->name, strerror(-rc));
         }
-    }
     return 0;
 }
 
