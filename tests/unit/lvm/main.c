@@ -7,7 +7,7 @@
 
 extern CU_TestInfo label_tests[], mda_tests[], config_tests[], metadata_tests[], alloc_tests[],
     map_tests[];
-extern CU_TestInfo vg_tests[];
+extern CU_TestInfo vg_tests[], crash_tests[];
 
 int main(int argc, char **argv)
 {
@@ -19,6 +19,7 @@ int main(int argc, char **argv)
         {.pName = "alloc", .pTests = alloc_tests},
         {.pName = "map", .pTests = map_tests},
         {.pName = "vg", .pTests = vg_tests},
+        {.pName = "crash", .pTests = crash_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
