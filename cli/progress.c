@@ -8,7 +8,8 @@
 #include "base/size.h"
 #include "cli.h"
 
-#define BAR_COLUMNS 30
+#define BAR_COLUMNS   30
+#define BAR_PERIOD_US 200000
 
 static void draw(json_t *job)
 {
@@ -25,15 +26,17 @@ static void draw(json_t *job)
     fflush(stderr);
 }
 
-/* One look at the job, half a second long when it runs; NULL when the call failed. */
-static json_t *poll_job(struct cli *cli, json_int_t id)
+/* Where a bar is drawn, looks often; elsewhere lets the daemon wait for the end. NULL: the call
+ * failed. */
+static json_t *poll_job(struct cli *cli, json_int_t id, bool bar)
 {
-    json_t *job;
+    json_t *params = json_pack("{s:I}", "id", id), *job;
 
-    if (cli_call(cli, "job.wait",
-            json_pack("{s:I, s:f}", "id", id, "timeout_seconds", cli->terminal ? 0.3 : 10.0), &job))
-        return NULL;
-    return job;
+    if (bar)
+        usleep(BAR_PERIOD_US);
+    else
+        json_object_set_new(params, "timeout_seconds", json_integer(10));
+    return cli_call(cli, bar ? "job.show" : "job.wait", params, &job) ? NULL : job;
 }
 
 int job_follow(struct cli *cli, json_int_t id)
@@ -43,7 +46,7 @@ int job_follow(struct cli *cli, json_int_t id)
     json_t *job;
 
     for (;;) {
-        job = poll_job(cli, id);
+        job = poll_job(cli, id, bar);
         if (!job)
             return EXIT_FAILED;
         state = text_of(job, "state");
