@@ -155,10 +155,13 @@ static int execute(struct nbd_request *r)
 static void run(void *arg)
 {
     struct nbd_request *r = arg;
+    struct nbd_connection *c = r->conn;
 
     if (!r->result)
         r->result = execute(r);
-    r->conn->executing--;
+    /* The time that the client has for its replies begins. */
+    if (!--c->executing && atomic_load(&c->closing))
+        co_event_set(&c->changed);
     nbd_reply(r);
 }
 
