@@ -111,7 +111,7 @@ class Superblocks(unittest.TestCase):
             m = h.members(2, "64M")
             h.ashlar("array", "create", "a", "--level", 1, *m)
             h.ashlar("array", "stop", "a")
-            fields = [("checksum", None, 4096 + 100, b"\xff\xff\xff\xff"), ("feature", "feature", 8, struct.pack("<I", 1 << 31)),
+            fields = [("checksum", None, 4096 + 100, b"\x01\x02\x03\x04"), ("feature", "feature", 8, struct.pack("<I", 1 << 31)),
                       ("major version", None, 4, struct.pack("<I", 3)), ("level", None, 72, struct.pack("<i", 77)),
                       ("raid disks", None, 92, struct.pack("<I", 1 << 20)), ("size", None, 80, struct.pack("<Q", 1 << 62)),
                       ("data offset", None, 128, struct.pack("<Q", 3)), ("reshape", "reshape", 8, struct.pack("<I", 4 | 1)),
