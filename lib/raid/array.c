@@ -340,12 +340,13 @@ static int design(struct array **made, const struct array_params *params,
     return rc;
 }
 
-static void device_sizes(uint64_t *bytes, struct blockdev **members, unsigned member_count,
-    struct blockdev **spares, unsigned count)
+static void look_at_devices(uint64_t *bytes, const char **names, struct blockdev **members,
+    unsigned member_count, struct blockdev **spares, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         struct blockdev *d = device_at(members, member_count, spares, i);
         bytes[i] = d ? d->size_bytes : 0;
+        names[i] = d ? d->name : NULL;
     }
 }
 
@@ -353,6 +354,7 @@ int array_create(struct array **made, const struct array_params *params, struct 
     unsigned member_count, struct blockdev **spares, unsigned spare_count, struct error *err)
 {
     uint64_t device_bytes[2 * RAID_DISKS_MAX];
+    const char *names[2 * RAID_DISKS_MAX];
     unsigned count = member_count + spare_count;
     struct md_create_params p = {
         .level = params->level,
@@ -361,6 +363,7 @@ int array_create(struct array **made, const struct array_params *params, struct 
         .chunk_bytes = params->chunk_bytes,
         .member_bytes = params->member_bytes,
         .device_bytes = device_bytes,
+        .names = names,
         .device_count = count,
         .assume_clean = params->assume_clean,
     };
@@ -370,7 +373,7 @@ int array_create(struct array **made, const struct array_params *params, struct 
 
     if (rc)
         return rc;
-    device_sizes(device_bytes, members, member_count, spares, count);
+    look_at_devices(device_bytes, names, members, member_count, spares, count);
     rc = design(&a, params, &p, &header, err);
     if (rc)
         return rc;

@@ -70,6 +70,15 @@ void md_create_member(struct md_superblock *sb, uint32_t dev_number, uint64_t de
     sb->data_size = device_bytes / MD_SECTOR_BYTES - sb->data_offset;
 }
 
+static const char *device_name(
+    const struct md_create_params *p, unsigned device, char *buf, size_t len)
+{
+    if (p->names)
+        return p->names[device] ? p->names[device] : "missing";
+    snprintf(buf, len, "device %u", device);
+    return buf;
+}
+
 static int check_counts(const struct md_create_params *p, struct error *err)
 {
     if (p->raid_disks == 0 || p->raid_disks > RAID_DISKS_MAX || p->device_count < p->raid_disks)
@@ -83,7 +92,8 @@ static int check_counts(const struct md_create_params *p, struct error *err)
         return error_set(err, EINVAL, "raid0 always uses all of each member");
     for (unsigned i = 0; i < p->device_count; i++)
         if (!p->device_bytes[i] && (p->level == 0 || i >= p->raid_disks))
-            return error_set(err, EINVAL, "device %u cannot be missing", i);
+            return error_set(err, EINVAL, "%s %u cannot be missing",
+                i < p->raid_disks ? "member" : "spare", i < p->raid_disks ? i : i - p->raid_disks);
     return 0;
 }
 
@@ -100,12 +110,15 @@ static int choose_data_offset(
     return error_set(err, EINVAL, "all members are missing");
 }
 
-static int too_small(unsigned device, uint64_t bytes, uint64_t needed_bytes, struct error *err)
+static int too_small(
+    const struct md_create_params *p, unsigned device, uint64_t needed_bytes, struct error *err)
 {
-    char has[16], needs[16];
+    char has[16], needs[16], name[128];
 
-    return error_set(err, ENOSPC, "device %u is too small: %s of at least %s", device,
-        size_format(bytes, has, sizeof has), size_format(needed_bytes, needs, sizeof needs));
+    return error_set(err, ENOSPC, "%s is too small: %s of at least %s",
+        device_name(p, device, name, sizeof name),
+        size_format(p->device_bytes[device], has, sizeof has),
+        size_format(needed_bytes, needs, sizeof needs));
 }
 
 /* Sectors that are used of each device, of which none has less: chosen in `sb->size`. */
@@ -125,8 +138,7 @@ static int choose_size(
         if (!p->device_bytes[i])
             continue;
         if (sectors < sb->data_offset + least)
-            return too_small(
-                i, p->device_bytes[i], (sb->data_offset + least) * MD_SECTOR_BYTES, err);
+            return too_small(p, i, (sb->data_offset + least) * MD_SECTOR_BYTES, err);
         smallest = MIN(smallest, sectors - sb->data_offset);
     }
     sb->size = p->member_bytes ? least : round_down(smallest, unit);

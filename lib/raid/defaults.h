@@ -25,6 +25,7 @@ struct md_create_params {
     uint64_t chunk_bytes;         /* 0: MD_DEFAULT_CHUNK_BYTES; not looked at for RAID1 */
     uint64_t member_bytes;        /* used of each member; 0: all that fits; 0 for RAID0 */
     const uint64_t *device_bytes; /* raw size of each: the roles in order (0: missing), spares */
+    const char *const *names;     /* of each, for error texts; NULL: "device 0", ... */
     unsigned device_count;        /* raid_disks and spares */
     bool assume_clean;
 };
@@ -32,8 +33,8 @@ struct md_create_params {
 /*
  * The superblock and (unless RAID0, then zeroed) bitmap header of the new array. The caller adds
  * set_uuid (both), name, times; and for each member md_create_member, device_uuid.
- * -EINVAL, -EOPNOTSUPP: not a possible array; -ENOSPC: device too small; the text says which (by
- * its index) and what it would need.
+ * -EINVAL, -EOPNOTSUPP: not a possible array; -ENOSPC: device too small; the text says which and
+ * what it would need.
  */
 int md_create_template(struct md_superblock *sb, struct md_bitmap_header *bitmap,
     const struct md_create_params *params, struct error *err);
