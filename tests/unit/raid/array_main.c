@@ -3,12 +3,14 @@
 
 #include "rt/worker.h"
 
-extern CU_TestInfo array_tests[];
+extern CU_TestInfo array_tests[], members_tests[], mirror_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
         {.pName = "array", .pTests = array_tests},
+        {.pName = "members", .pTests = members_tests},
+        {.pName = "mirror", .pTests = mirror_tests},
         CU_SUITE_INFO_NULL,
     };
     return rt_init(NULL, NULL) < 0 ? 2 : unit_main(argc, argv, suites);

@@ -117,6 +117,20 @@ void rig_resize_disk(struct rig *r, unsigned disk, uint64_t bytes)
     r->disks[disk].size_bytes = bytes;
 }
 
+void rig_scribble(struct rig *r)
+{
+    static uint64_t words[8192];
+
+    for (unsigned i = 0; i < r->disk_count; i++)
+        for (uint64_t at = 0; at < r->disks[i].size_bytes; at += sizeof words) {
+            for (unsigned k = 0; k < ARRAY_LEN(words); k++) {
+                random_below(&r->random, 2);
+                words[k] = r->random;
+            }
+            blockdev_write(r->disks[i].memory, words, at, sizeof words, 0);
+        }
+}
+
 void rig_end(struct rig *r)
 {
     if (r->array)

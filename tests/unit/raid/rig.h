@@ -38,6 +38,8 @@ void rig_init(struct rig *r, unsigned disk_count);
 void rig_end(struct rig *r);
 /* Before rig_create. */
 void rig_resize_disk(struct rig *r, unsigned disk, uint64_t bytes);
+/* Fills all disks, each with something else; before rig_create. */
+void rig_scribble(struct rig *r);
 /* Disk i as a blockdev named "di". */
 struct blockdev *rig_open(struct rig *r, unsigned disk);
 const char *rig_name(unsigned disk);

@@ -36,6 +36,7 @@ static void work_and_restart(const struct shape *shape)
     struct rig r;
 
     rig_init(&r, shape->members);
+    rig_scribble(&r);
     rig_create(&r, shape->level, shape->layout, shape->members, 0);
     array_start(r.array);
     rig_work(&r, 300);
@@ -63,7 +64,140 @@ static void test_every_shape_holds_what_was_written(void)
     run_in_rt(every_shape_holds_what_was_written);
 }
 
+static void one_member_more_than_the_first_time(void)
+{
+    struct rig r;
+
+    rig_init(&r, 3);
+    rig_create(&r, 1, 0, 2, 0);
+    CU_ASSERT_EQUAL(r.dev->size_bytes, 7 << 20);
+    rig_stop(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 7, 0), -ENODATA);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 1, 0), -ENXIO);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 1, ARRAY_DEGRADED_OK), 0);
+    CU_ASSERT_EQUAL(rig_array_state(&r), ARRAY_DEGRADED);
+    rig_end(&r);
+}
+
+static void test_assembly_wants_all_that_were_there(void)
+{
+    run_in_rt(one_member_more_than_the_first_time);
+}
+
+static void check_create(struct array_params params, unsigned members, int expected)
+{
+    struct error err = {0};
+    struct rig r;
+
+    rig_init(&r, 4);
+    CU_ASSERT_EQUAL(rig_create_plain(&r, &params, members, 0, &err), expected);
+    CU_ASSERT_EQUAL(err.code, -expected);
+    rig_end(&r);
+}
+
+static void bad_parameters(void)
+{
+    const struct array_params good = {.name = "a", .level = 1};
+    struct array_params p = good;
+
+    check_create(p, 2, 0);
+    p.name = "a:b";
+    check_create(p, 2, -EINVAL);
+    p.name = "";
+    check_create(p, 2, -EINVAL);
+    p = good;
+    p.level = 5;
+    check_create(p, 3, -EOPNOTSUPP);
+    p = good;
+    p.member_bytes = 1 << 30;
+    check_create(p, 2, -ENOSPC);
+    p = (struct array_params){.name = "a", .level = 10, .layout = 0x102, .chunk_bytes = 12345};
+    check_create(p, 2, -EINVAL);
+}
+
+static void test_create_refuses(void)
+{
+    run_in_rt(bad_parameters);
+}
+
+static void stopped_is_clean(void)
+{
+    struct array_params params = {.name = "a", .level = 1, .assume_clean = true};
+    struct md_superblock sb;
+    struct rig r;
+
+    rig_init(&r, 2);
+    CU_ASSERT_EQUAL(rig_create_plain(&r, &params, 2, 0, NULL), 0);
+    rig_learn(&r);
+    rig_read_superblock(&r, 0, &sb);
+    CU_ASSERT_EQUAL(sb.resync_offset, MD_MAX_SECTOR);
+    CU_ASSERT_EQUAL(sb.events, 0);
+    array_start(r.array);
+    rig_write(&r, 0, 4096, 0);
+    rig_read_superblock(&r, 1, &sb);
+    CU_ASSERT_EQUAL(sb.resync_offset, 0);
+    CU_ASSERT_EQUAL(sb.events, 1);
+    CU_ASSERT_EQUAL(rig_array_state(&r), ARRAY_ACTIVE);
+    while (rig_array_state(&r) != ARRAY_CLEAN)
+        co_sleep_ns(1000000);
+    rig_read_superblock(&r, 0, &sb);
+    CU_ASSERT_EQUAL(sb.resync_offset, MD_MAX_SECTOR);
+    rig_write(&r, 8192, 4096, 0);
+    rig_stop(&r);
+    rig_read_superblock(&r, 0, &sb);
+    CU_ASSERT_EQUAL(sb.resync_offset, MD_MAX_SECTOR);
+    rig_end(&r);
+}
+
+static void test_superblocks_say_clean_when_idle_and_when_stopped(void)
+{
+    run_in_rt(stopped_is_clean);
+}
+
+static void in_use(void)
+{
+    struct error err = {0};
+    struct rig r;
+
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    array_start(r.array);
+    CU_ASSERT_EQUAL(blockdev_use(r.dev, false), 0);
+    CU_ASSERT_EQUAL(array_stop(r.array, &err), -EBUSY);
+    CU_ASSERT_EQUAL(err.code, EBUSY);
+    blockdev_unuse(r.dev);
+    rig_end(&r);
+}
+
+static void test_an_array_in_use_does_not_stop(void)
+{
+    run_in_rt(in_use);
+}
+
+static void destroyed(void)
+{
+    struct rig r;
+
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    CU_ASSERT_EQUAL(array_destroy(r.array, NULL), 0);
+    r.array = NULL;
+    CU_ASSERT_EQUAL(rig_assemble(&r, 3, 0), -ENODATA);
+    rig_end(&r);
+}
+
+static void test_nothing_is_left_of_one_destroyed(void)
+{
+    run_in_rt(destroyed);
+}
+
 CU_TestInfo array_tests[] = {
     {"every shape holds what was written", test_every_shape_holds_what_was_written},
+    {"create refuses", test_create_refuses},
+    {"assembly wants all that were there", test_assembly_wants_all_that_were_there},
+    {"superblocks say clean when idle and when stopped",
+        test_superblocks_say_clean_when_idle_and_when_stopped},
+    {"an array in use does not stop", test_an_array_in_use_does_not_stop},
+    {"nothing is left of one destroyed", test_nothing_is_left_of_one_destroyed},
     CU_TEST_INFO_NULL,
 };
