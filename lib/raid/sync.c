@@ -20,8 +20,8 @@
 #define GUEST_NS               (SECOND_NS / 50) /* so long after its last I/O a guest counts */
 #define FLOOR_BYTES_PER_SECOND (32u << 20)
 #define PAUSE_SLICE_NS         (SECOND_NS / 10)
-#define RETRY_NS               (300 * SECOND_NS) /* after a failure, unless members change */
-#define LATER_NS               (30 * SECOND_NS)  /* after it was cancelled */
+#define RETRY_NS               (60 * SECOND_NS) /* after a failure, unless members change */
+#define LATER_NS               (30 * SECOND_NS) /* after it was cancelled */
 
 struct lane {
     struct array *a;

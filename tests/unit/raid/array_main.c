@@ -3,7 +3,7 @@
 
 #include "rt/worker.h"
 
-extern CU_TestInfo array_tests[], members_tests[], mirror_tests[];
+extern CU_TestInfo array_tests[], members_tests[], mirror_tests[], recovery_tests[], resync_tests[];
 
 int main(int argc, char **argv)
 {
@@ -11,6 +11,8 @@ int main(int argc, char **argv)
         {.pName = "array", .pTests = array_tests},
         {.pName = "members", .pTests = members_tests},
         {.pName = "mirror", .pTests = mirror_tests},
+        {.pName = "recovery", .pTests = recovery_tests},
+        {.pName = "resync", .pTests = resync_tests},
         CU_SUITE_INFO_NULL,
     };
     return rt_init(NULL, NULL) < 0 ? 2 : unit_main(argc, argv, suites);

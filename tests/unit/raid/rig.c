@@ -184,7 +184,8 @@ int rig_create_plain(struct rig *r, const struct array_params *params, unsigned 
     return rc;
 }
 
-/* Gives the stopped array a bitmap of small chunks, as `mdadm --bitmap-chunk` would. */
+/* Gives the stopped array a bitmap of small chunks, soon cleared, as `mdadm --bitmap-chunk --delay`
+ * would. */
 static void shrink_bitmap_chunks(struct rig *r, unsigned disk)
 {
     struct md_bitmap_header h;
@@ -197,6 +198,7 @@ static void shrink_bitmap_chunks(struct rig *r, unsigned disk)
     if (sb.level == 0 || md_bitmap_decode(&h, buf, NULL))
         return;
     h.chunk_bytes = RIG_CHUNK_BYTES;
+    h.daemon_sleep = 1;
     bits = md_bitmap_bits(h.sync_size * MD_SECTOR_BYTES, h.chunk_bytes);
     md_bitmap_encode(&h, buf);
     md_bitmap_fill(buf + MD_BITMAP_HEADER_BYTES, bits, sb.resync_offset == 0);
@@ -349,6 +351,20 @@ void rig_work(struct rig *r, unsigned count)
 
 /* --- state --- */
 
+/* For whoever looks at a test that waited in vain. */
+static void print_status(struct rig *r)
+{
+    struct array_status *s = array_status(r->array);
+
+    fprintf(stderr, "%s, %s, last result %d\n", array_state_name(s->state),
+        array_action_name(s->sync.action), s->sync.result);
+    for (unsigned i = 0; i < s->member_count; i++)
+        fprintf(stderr, "  %s role %d %s\n", s->members[i].name, s->members[i].role,
+            array_member_state_name(s->members[i].state));
+    free(s);
+    co_list(stderr);
+}
+
 bool rig_wait(struct rig *r, bool (*condition)(const struct array_status *s))
 {
     uint64_t end = rt_now_ns() + WAIT_NS;
@@ -362,6 +378,8 @@ bool rig_wait(struct rig *r, bool (*condition)(const struct array_status *s))
             co_sleep_ns(POLL_NS);
     }
     CU_ASSERT(met);
+    if (!met)
+        print_status(r);
     return met;
 }
 
@@ -452,4 +470,15 @@ void rig_read_superblock(struct rig *r, unsigned disk, struct md_superblock *sb)
 
     blockdev_read_bytes(r->disks[disk].memory, buf, MD_SUPERBLOCK_OFFSET_BYTES, sizeof buf);
     CU_ASSERT_EQUAL(md_superblock_decode(sb, buf, NULL), 0);
+}
+
+uint64_t rig_count_bits(struct rig *r, unsigned disk)
+{
+    struct md_bitmap_header h;
+    uint8_t buf[MD_BITMAP_ALIGN_BYTES];
+
+    blockdev_read_bytes(r->disks[disk].memory, buf, 8192, sizeof buf);
+    CU_ASSERT_EQUAL(md_bitmap_decode(&h, buf, NULL), 0);
+    return md_bitmap_count(
+        buf + MD_BITMAP_HEADER_BYTES, md_bitmap_bits(h.sync_size * MD_SECTOR_BYTES, h.chunk_bytes));
 }

@@ -76,6 +76,8 @@ uint64_t rig_unsynced(struct rig *r);
 
 /* Compares the members themselves, as the layout has them: chunks where copies differ. */
 unsigned rig_count_differing(struct rig *r);
+/* Bits set in the bitmap on a disk (of rig_create). */
+uint64_t rig_count_bits(struct rig *r, unsigned disk);
 void rig_read_superblock(struct rig *r, unsigned disk, struct md_superblock *sb);
 /* Fails the next `times` (0: all) operations of a kind in the range; length 0: anywhere. */
 void rig_break(struct rig *r, unsigned disk, enum block_kind kind, uint64_t offset, uint64_t length,
