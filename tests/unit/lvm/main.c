@@ -7,7 +7,8 @@
 
 extern CU_TestInfo label_tests[], mda_tests[], config_tests[], metadata_tests[], alloc_tests[],
     map_tests[];
-extern CU_TestInfo vg_tests[], crash_tests[];
+extern CU_TestInfo vg_tests[], vg_open_tests[], commit_tests[], crash_tests[], volume_tests[],
+    archive_tests[];
 
 int main(int argc, char **argv)
 {
@@ -19,6 +20,10 @@ int main(int argc, char **argv)
         {.pName = "alloc", .pTests = alloc_tests},
         {.pName = "map", .pTests = map_tests},
         {.pName = "vg", .pTests = vg_tests},
+        {.pName = "vg_open", .pTests = vg_open_tests},
+        {.pName = "commit", .pTests = commit_tests},
+        {.pName = "volume", .pTests = volume_tests},
+        {.pName = "archive", .pTests = archive_tests},
         {.pName = "crash", .pTests = crash_tests},
         CU_SUITE_INFO_NULL,
     };
