@@ -14,7 +14,7 @@ extern CU_TestInfo crash_tests[];
 
 #define DEV_BYTES    (2 * MIB)
 #define SMALL_EXTENT (64 << 10)
-#define CUTS         6 /* at each moment: nothing, everything, and some at random */
+#define CUTS         4 /* at each moment: nothing, everything, and some at random */
 
 static struct tape tape;
 static struct vg *vg;
