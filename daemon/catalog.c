@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon.h"
+#include "lvm/vg.h"
 #include "state.h"
 
 void catalog_init(struct catalog *c)
@@ -14,6 +15,8 @@ void catalog_init(struct catalog *c)
     *c = (struct catalog){0};
     list_init(&c->arrays);
     list_init(&c->pvs);
+    list_init(&c->vgs);
+    list_init(&c->sockets);
     list_init(&c->exports);
     co_mutex_init(&c->change);
     co_mutex_init(&c->view);
@@ -99,7 +102,7 @@ int catalog_set_members(struct catalog_array *a, const char *const *members, uns
     return 0;
 }
 
-struct catalog_pv *catalog_add_pv(struct daemon *d, const char *path)
+struct catalog_pv *catalog_make_pv(const char *path)
 {
     struct catalog_pv *pv = calloc(1, sizeof *pv);
 
@@ -107,8 +110,28 @@ struct catalog_pv *catalog_add_pv(struct daemon *d, const char *path)
         free(pv);
         return NULL;
     }
-    list_append(&d->catalog.pvs, &pv->link);
+    list_init(&pv->link);
     return pv;
+}
+
+struct catalog_pv *catalog_add_pv(struct daemon *d, const char *path)
+{
+    struct catalog_pv *pv = catalog_make_pv(path);
+
+    if (pv)
+        list_append(&d->catalog.pvs, &pv->link);
+    return pv;
+}
+
+struct catalog_vg *catalog_add_vg(struct daemon *d, struct vg *vg)
+{
+    struct catalog_vg *v = calloc(1, sizeof *v);
+
+    if (!v)
+        return NULL;
+    v->vg = vg;
+    list_append(&d->catalog.vgs, &v->link);
+    return v;
 }
 
 struct catalog_export *catalog_add_export(
@@ -138,6 +161,12 @@ void catalog_drop_pv(struct catalog_pv *pv)
     list_remove(&pv->link);
     free(pv->path);
     free(pv);
+}
+
+void catalog_drop_vg(struct catalog_vg *vg)
+{
+    list_remove(&vg->link);
+    free(vg);
 }
 
 void catalog_drop_export(struct catalog_export *e)
@@ -176,6 +205,39 @@ struct catalog_pv *catalog_find_pv(const struct catalog *c, const char *path)
 
         if (!strcmp(pv->path, path))
             return pv;
+    }
+    return NULL;
+}
+
+struct catalog_vg *catalog_find_vg(const struct catalog *c, const char *name)
+{
+    list_for_each (it, &c->vgs) {
+        struct catalog_vg *v = container_of(it, struct catalog_vg, link);
+
+        if (!strcmp(vg_name(v->vg), name))
+            return v;
+    }
+    return NULL;
+}
+
+struct catalog_vg *catalog_find_vg_uuid(const struct catalog *c, const char *uuid)
+{
+    list_for_each (it, &c->vgs) {
+        struct catalog_vg *v = container_of(it, struct catalog_vg, link);
+
+        if (!strcmp(vg_uuid(v->vg), uuid))
+            return v;
+    }
+    return NULL;
+}
+
+struct catalog_export *catalog_find_export(const struct catalog *c, const char *target)
+{
+    list_for_each (it, &c->exports) {
+        struct catalog_export *e = container_of(it, struct catalog_export, link);
+
+        if (!strcmp(e->target, target))
+            return e;
     }
     return NULL;
 }

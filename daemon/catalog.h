@@ -30,6 +30,7 @@ struct blockdev;
 struct daemon;
 struct job;
 struct nbd_socket;
+struct vg;
 
 #define CATALOG_NAME_MAX 288 /* VG/NAME and NUL */
 #define ARRAY_NAME_MAX   33
@@ -43,11 +44,12 @@ struct catalog_array {
     char **members;        /* paths, NULL-terminated: where to look for it */
     struct array *array;   /* NULL: known, not assembled */
     char reason[256];      /* why not */
+    bool unstarted;        /* array_start is due */
     struct catalog_vg *vg; /* that has it as a PV */
-    /* array_watch.c */
+    /* Below: array_watch.c's. */
     bool stopping;
     struct co_event decided; /* the stop that is under way has succeeded (array NULL) or failed */
-    struct co_event unwatched;
+    struct co_event unwatched, job_begun;
     struct job *job; /* that runs */
     uint64_t job_id,
         job_sync_id; /* of the last one, also after its end; its array_sync_status.id */
@@ -62,6 +64,11 @@ struct catalog_pv {
     char reason[256];
 };
 
+struct catalog_vg {
+    struct list link;
+    struct vg *vg;
+};
+
 struct catalog_export {
     struct list link;
     char target[CATALOG_NAME_MAX]; /* also its name on the socket */
@@ -72,7 +79,8 @@ struct catalog_export {
 };
 
 struct catalog {
-    struct list arrays, pvs, exports;
+    struct list arrays, pvs, vgs, exports;
+    struct list sockets; /* exports.c */
     struct co_mutex change, view, saving;
     char *saved; /* text of the state file as it is on disk; NULL: none yet */
 };
@@ -90,16 +98,24 @@ void catalog_view_end(struct daemon *d);
 struct catalog_array *catalog_add_array(struct daemon *d, const char *name, const uint8_t uuid[16]);
 int catalog_set_members(struct catalog_array *a, const char *const *members, unsigned count);
 struct catalog_pv *catalog_add_pv(struct daemon *d, const char *path);
+/* Not in the list yet. */
+struct catalog_pv *catalog_make_pv(const char *path);
+struct catalog_vg *catalog_add_vg(struct daemon *d, struct vg *vg);
 struct catalog_export *catalog_add_export(
     struct daemon *d, const char *target, const char *path, bool read_only);
 /* Out of its list and freed; the device is gone already, nobody looks. */
 void catalog_drop_array(struct catalog_array *a);
 void catalog_drop_pv(struct catalog_pv *pv);
+void catalog_drop_vg(struct catalog_vg *vg);
 void catalog_drop_export(struct catalog_export *e);
 
 /* NULL when there is none. */
 struct catalog_array *catalog_find_array(const struct catalog *c, const char *name);
 struct catalog_pv *catalog_find_pv(const struct catalog *c, const char *path);
+struct catalog_vg *catalog_find_vg(const struct catalog *c, const char *name);
+struct catalog_vg *catalog_find_vg_uuid(const struct catalog *c, const char *uuid);
+/* The first of that target. */
+struct catalog_export *catalog_find_export(const struct catalog *c, const char *target);
 struct catalog_array *catalog_find_array_uuid(const struct catalog *c, const uint8_t uuid[16]);
 
 #endif

@@ -209,6 +209,7 @@ void config_free(struct config *c)
     free(c->state_dir);
     free(c->runtime_dir);
     free(c->engine);
+    free(c->host);
     for (char **p = c->scan_paths; p && *p; p++)
         free(*p);
     free(c->scan_paths);
@@ -305,6 +306,7 @@ char *config_absolute(const char *path)
 int config_finish(struct config *c, struct error *err)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    char host[65];
 
     if (!c->workers)
         c->workers = (unsigned)MAX(1l, MIN(cpus, (long)WORKERS_DEFAULT_MAX));
@@ -312,5 +314,8 @@ int config_finish(struct config *c, struct error *err)
         c->socket = NULL;
         return error_set(err, ENOMEM, "out of memory");
     }
-    return 0;
+    if (gethostname(host, sizeof host))
+        return error_set(err, errno, "the host's name: %s", strerror(errno));
+    c->host = strdup(host);
+    return c->host ? 0 : error_set(err, ENOMEM, "out of memory");
 }

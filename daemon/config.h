@@ -31,6 +31,7 @@ struct config {
     unsigned nbd_clients_max;
 
     unsigned archive_keep; /* earlier metadata texts kept of each volume group */
+    char *host;            /* written into new superblocks and metadata: config_finish */
 };
 
 /* Defaults; -ENOMEM. config_free is right after any outcome. */

@@ -7,13 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arrays.h"
 #include "base/log.h"
+#include "exports.h"
+#include "groups.h"
 #include "notify.h"
 #include "rpc/server.h"
 #include "rt/fs.h"
 #include "rt/stream.h"
 #include "rt/worker.h"
+#include "scan.h"
 #include "state.h"
+
+/* A daemon that was killed holds files and sockets a little longer than it lives: io_uring lets go
+ * of them in the background. */
+#define PREDECESSOR_NS 5000000000ull
 
 static int take_dirs(const struct config *c, struct error *err)
 {
@@ -49,13 +57,23 @@ static int start_workers(struct daemon *d, struct error *err)
     return 0;
 }
 
-/* The socket systemd has opened for us, or our own. */
+static int open_own_socket(const char *path, struct listener **l, struct error *err)
+{
+    uint64_t due_ns = rt_now_ns() + PREDECESSOR_NS;
+    int rc;
+
+    while ((rc = listener_open(path, 0600, (uid_t)-1, (gid_t)-1, l, err)) == -EADDRINUSE &&
+           rt_now_ns() < due_ns)
+        co_sleep_ns(50000000);
+    return rc;
+}
+
+/* On the socket systemd has opened for us, or our own. */
 static int start_rpc(struct daemon *d, struct error *err)
 {
     int fd = notify_listen_fd();
     struct listener *l;
-    int rc = fd >= 0 ? listener_adopt(fd, &l, err)
-                     : listener_open(d->config->socket, 0600, (uid_t)-1, (gid_t)-1, &l, err);
+    int rc = fd >= 0 ? listener_adopt(fd, &l, err) : open_own_socket(d->config->socket, &l, err);
 
     if (rc)
         return rc;
@@ -63,6 +81,30 @@ static int start_rpc(struct daemon *d, struct error *err)
     if (rc)
         listener_close(l);
     return rc;
+}
+
+/* What was there before, and what has come. */
+static int bring_up(struct daemon *d)
+{
+    const struct config *c = d->config;
+    struct scan scan = {.degraded_remembered = true, .patience_ns = PREDECESSOR_NS};
+    unsigned count = 0;
+    int rc;
+
+    while (c->auto_assemble && c->scan_paths[count])
+        count++;
+    catalog_change_begin(d);
+    rc = scan_run(&scan, d, (const char *const *)c->scan_paths, count);
+    scan_free(&scan);
+    return catalog_change_end(d, rc, NULL);
+}
+
+/* In reverse; what is known stays in the state file. */
+static void take_down(struct daemon *d)
+{
+    exports_close_all(d);
+    groups_close_all(d);
+    arrays_stop_all(d);
 }
 
 int daemon_start(struct daemon *d, const struct config *config, struct error *err)
@@ -73,7 +115,8 @@ int daemon_start(struct daemon *d, const struct config *config, struct error *er
     jobs_init(&d->jobs, &d->events);
     catalog_init(&d->catalog);
     if ((rc = events_init(&d->events)) || (rc = take_dirs(config, err)) ||
-        (rc = start_workers(d, err)) || (rc = state_load(d, err)) || (rc = start_rpc(d, err)))
+        (rc = start_workers(d, err)) || (rc = state_load(d, err)) || (rc = bring_up(d)) ||
+        (rc = start_rpc(d, err)))
         return rc;
     log_notice("ashlard " ASHLAR_VERSION " on %s: engine %s, %u workers", config->socket,
         rt_engine_name(), d->worker_count);
@@ -84,6 +127,7 @@ void daemon_stop(struct daemon *d)
 {
     if (d->server)
         rpc_server_stop(d->server);
+    take_down(d);
     jobs_free(&d->jobs);
     catalog_free(&d->catalog);
     while (d->worker_count > 0)

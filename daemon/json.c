@@ -25,18 +25,18 @@ static unsigned depth(const char *text, size_t length)
     return deepest;
 }
 
-json_t *json_parse(const char *text, size_t length, struct error *err)
+int json_parse(const char *text, size_t length, json_t **json, struct error *err)
 {
     json_error_t why;
-    json_t *json;
+    json_t *parsed;
 
-    if (depth(text, length) > JSON_DEPTH_MAX) {
-        error_set(err, EINVAL, "JSON nested deeper than %d", JSON_DEPTH_MAX);
-        return NULL;
+    if (depth(text, length) > JSON_DEPTH_MAX)
+        return error_set(err, EINVAL, "JSON nested deeper than %d", JSON_DEPTH_MAX);
+    parsed = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    if (parsed) {
+        *json = parsed;
+        return 0;
     }
-    json = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-    if (!json)
-        error_set(err, json_error_code(&why) == json_error_out_of_memory ? ENOMEM : EINVAL,
-            "not JSON: line %d, column %d: %s", why.line, why.column, why.text);
-    return json;
+    return error_set(err, json_error_code(&why) == json_error_out_of_memory ? ENOMEM : EINVAL,
+        "not JSON: line %d, column %d: %s", why.line, why.column, why.text);
 }

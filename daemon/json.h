@@ -11,8 +11,8 @@
 
 #define JSON_DEPTH_MAX 16
 
-/* One document and nothing after it but white space; duplicate keys are refused. NULL: -EINVAL or
- * -ENOMEM is in *err, with line and column. */
-json_t *json_parse(const char *text, size_t length, struct error *err);
+/* One document and nothing after it but white space; duplicate keys are refused. -EINVAL (with line
+ * and column), -ENOMEM. */
+int json_parse(const char *text, size_t length, json_t **json, struct error *err);
 
 #endif

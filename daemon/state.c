@@ -112,14 +112,16 @@ static int decode_pv(struct daemon *d, json_t *item, struct error *err)
 
 static int decode_export(struct daemon *d, json_t *item, struct error *err)
 {
-    const char *target, *type, *path = NULL;
+    const char *target, *type;
+    json_t *path;
     int read_only;
 
-    if (json_unpack(item, "{s:s, s:s, s:s?, s:b}", "target", &target, "type", &type, "path", &path,
+    if (json_unpack(item, "{s:s, s:s, s:o, s:b}", "target", &target, "type", &type, "path", &path,
             "read_only", &read_only) ||
-        strcmp(type, "nbd") || strlen(target) >= CATALOG_NAME_MAX)
+        strcmp(type, "nbd") || strlen(target) >= CATALOG_NAME_MAX ||
+        (!json_is_string(path) && !json_is_null(path)))
         return error_set(err, EINVAL, "an export is not as it should be");
-    return catalog_add_export(d, target, path, read_only) ? 0 : -ENOMEM;
+    return catalog_add_export(d, target, json_string_value(path), read_only) ? 0 : -ENOMEM;
 }
 
 static int decode_list(struct daemon *d, json_t *all, const char *key,
@@ -158,11 +160,11 @@ static int decode_all(struct daemon *d, json_t *all, struct error *err)
 
 int state_decode(struct daemon *d, const char *text, size_t length, struct error *err)
 {
-    json_t *all = json_parse(text, length, err);
-    int rc;
+    json_t *all;
+    int rc = json_parse(text, length, &all, err);
 
-    if (!all)
-        return -err->code;
+    if (rc)
+        return rc;
     rc = decode_all(d, all, err);
     json_decref(all);
     if (rc) {

@@ -7,9 +7,6 @@
 #include "rpc/objects.h"
 #include "rt/worker.h"
 
-#define SECOND_NS     1000000000ull
-#define TIMEOUT_MAX_S (366ull * 24 * 3600)
-
 json_t *rpc_job(const struct job *job)
 {
     return json_pack("{s:I, s:s, s:s, s:s, s:I, s:I, s:s?}", "id", (json_int_t)job->id, "kind",
@@ -58,15 +55,13 @@ static int show(struct rpc_call *call)
 
 static int wait(struct rpc_call *call)
 {
-    uint64_t seconds = rpc_integer(call, "timeout_seconds", TIMEOUT_MAX_S);
+    double seconds = rpc_seconds(call, "timeout_seconds", RPC_SECONDS_MAX);
     struct job *job;
     int rc = find(call, &job);
 
     if (rc)
         return rc;
-    if (seconds > TIMEOUT_MAX_S)
-        return error_set(call->err, EINVAL, "timeout_seconds is too long");
-    job_wait(job, &call->wake, rt_now_ns() + seconds * SECOND_NS);
+    job_wait(job, &call->wake, rt_now_ns() + (uint64_t)(seconds * 1e9));
     return answer_fresh(call, job);
 }
 
@@ -108,7 +103,7 @@ const struct rpc_method rpc_job_methods[] = {
     {"job.list", "Lists running jobs and the last that ended.", 0, {{0}}, list},
     {"job.show", "Shows a job.", 0, {ID}, show},
     {"job.wait", "Waits until a job has ended (or the time is up) and shows it.", 0,
-        {ID, {"timeout_seconds", RPC_INTEGER, false, "at most so long"}}, wait},
+        {ID, {"timeout_seconds", RPC_SECONDS, false, "at most so long"}}, wait},
     {"job.pause", "Pauses a job.", 0, {ID}, pause},
     {"job.resume", "Lets a paused job go on.", 0, {ID}, resume},
     {"job.cancel", "Ends a job; a recovery starts again later.", 0, {ID}, cancel},

@@ -17,6 +17,12 @@
 
 const struct rpc_method *const rpc_methods[] = {
     rpc_describe_methods,
+    rpc_array_methods,
+    rpc_scan_methods,
+    rpc_vg_methods,
+    rpc_pv_methods,
+    rpc_volume_methods,
+    rpc_export_methods,
     rpc_job_methods,
     rpc_status_methods,
     rpc_events_methods,
@@ -27,8 +33,11 @@ static const struct rpc_param common_params[] = {
     {"dry_run", RPC_FLAG, false, "check everything, change nothing, say what would be done"},
 };
 
-static const char *const type_names[] = {
-    [RPC_TEXT] = "string", [RPC_INTEGER] = "integer", [RPC_FLAG] = "boolean", [RPC_LIST] = "list"};
+static const char *const type_names[] = {[RPC_TEXT] = "string",
+    [RPC_INTEGER] = "integer",
+    [RPC_SECONDS] = "number",
+    [RPC_FLAG] = "boolean",
+    [RPC_LIST] = "list"};
 
 static const struct rpc_method *find_method(const char *name)
 {
@@ -89,6 +98,12 @@ static const char *bad_value(const struct rpc_param *p, const json_t *value)
         if (!json_is_integer(value))
             return "is not a whole number below 2^63";
         return json_integer_value(value) < 0 ? "is negative" : NULL;
+    case RPC_SECONDS:
+        if (!json_is_number(value))
+            return "is not a number";
+        if (json_number_value(value) < 0)
+            return "is negative";
+        return json_number_value(value) > RPC_SECONDS_MAX ? "is too long" : NULL;
     case RPC_FLAG:
         return json_is_boolean(value) ? NULL : "is not true or false";
     case RPC_LIST:
@@ -223,12 +238,13 @@ static char *answer_request(struct rpc_call *call, json_t *request)
 char *rpc_answer(struct rpc_call *call, const char *line, size_t length)
 {
     struct error err = {0};
-    json_t *request = json_parse(line, length, &err);
-    const char *bad = request ? bad_request(request) : NULL;
+    const char *bad;
+    json_t *request;
     char *answer;
 
-    if (!request)
+    if (json_parse(line, length, &request, &err))
         return answer_text(NULL, NULL, error_object(RPC_PARSE_ERROR, &err));
+    bad = bad_request(request);
     answer = bad ? rpc_error_line(RPC_INVALID_REQUEST, bad) : answer_request(call, request);
     json_decref(request);
     return answer;
@@ -246,6 +262,13 @@ uint64_t rpc_integer(const struct rpc_call *call, const char *name, uint64_t abs
     return value ? (uint64_t)json_integer_value(value) : absent;
 }
 
+double rpc_seconds(const struct rpc_call *call, const char *name, double absent)
+{
+    json_t *value = json_object_get(call->params, name);
+
+    return value ? json_number_value(value) : absent;
+}
+
 bool rpc_flag(const struct rpc_call *call, const char *name)
 {
     return json_is_true(json_object_get(call->params, name));
@@ -256,9 +279,15 @@ size_t rpc_list_size(const struct rpc_call *call, const char *name)
     return json_array_size(json_object_get(call->params, name));
 }
 
-const char *rpc_list_at(const struct rpc_call *call, const char *name, size_t i)
+const char **rpc_list(const struct rpc_call *call, const char *name)
 {
-    return json_string_value(json_array_get(json_object_get(call->params, name), i));
+    json_t *list = json_object_get(call->params, name);
+    size_t count = json_array_size(list);
+    const char **texts = calloc(count + 1, sizeof *texts);
+
+    for (size_t i = 0; texts && i < count; i++)
+        texts[i] = json_string_value(json_array_get(list, i));
+    return texts;
 }
 
 int rpc_would(struct rpc_call *call, const char *fmt, ...)

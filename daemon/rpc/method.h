@@ -24,9 +24,12 @@ struct rpc_connection;
 enum rpc_type {
     RPC_TEXT,    /* 1 to 4096 bytes without control characters */
     RPC_INTEGER, /* >= 0 */
+    RPC_SECONDS, /* a number >= 0, at most RPC_SECONDS_MAX */
     RPC_FLAG,
     RPC_LIST /* of RPC_TEXT, at most 1024; a required one has at least one entry */
 };
+
+#define RPC_SECONDS_MAX 1e8
 
 struct rpc_param {
     const char *name;
@@ -82,9 +85,11 @@ char *rpc_error_line(int code, const char *text);
 /* Parameters, as checked; what is absent is NULL, the default, an empty list. */
 const char *rpc_text(const struct rpc_call *call, const char *name);
 uint64_t rpc_integer(const struct rpc_call *call, const char *name, uint64_t absent);
+double rpc_seconds(const struct rpc_call *call, const char *name, double absent);
 bool rpc_flag(const struct rpc_call *call, const char *name);
 size_t rpc_list_size(const struct rpc_call *call, const char *name);
-const char *rpc_list_at(const struct rpc_call *call, const char *name, size_t i);
+/* The strings live as long as the call; the list is freed by the caller. NULL: out of memory. */
+const char **rpc_list(const struct rpc_call *call, const char *name);
 
 /* Adds a line to a dry run's result; 0 or -ENOMEM. */
 int rpc_would(struct rpc_call *call, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

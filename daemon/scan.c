@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "scan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arrays.h"
+#include "base/log.h"
+#include "block/member.h"
+#include "block/probe.h"
+#include "daemon.h"
+#include "exports.h"
+#include "groups.h"
+#include "raid/superblock.h"
+#include "rt/worker.h"
+
+#define BUSY_PAUSE_NS 50000000
+
+/* Those of one array. */
+struct set {
+    struct scan_found *first;
+    struct blockdev **devs;
+    unsigned count;
+    struct catalog_array *known;
+};
+
+static void refuse(struct scan_found *f, const struct error *err, int rc)
+{
+    snprintf(f->reason, sizeof f->reason, "%.255s", err->code ? err->text : strerror(-rc));
+}
+
+static bool in_use(struct daemon *d, const char *path)
+{
+    struct catalog_pv *pv = catalog_find_pv(&d->catalog, path);
+
+    if (pv && pv->dev)
+        return true;
+    list_for_each (it, &d->catalog.arrays) {
+        struct catalog_array *a = container_of(it, struct catalog_array, link);
+
+        for (char **m = a->members; a->array && *m; m++)
+            if (!strcmp(*m, path))
+                return true;
+    }
+    return false;
+}
+
+/* A path once, unless it is in use by us. */
+static int note(struct scan *s, const char *path, bool remembered)
+{
+    struct scan_found *f;
+
+    if (in_use(s->daemon, path))
+        return 0;
+    list_for_each (it, &s->found)
+        if (!strcmp(container_of(it, struct scan_found, link)->path, path))
+            return 0;
+    f = calloc(1, sizeof *f);
+    if (!f || !(f->path = strdup(path))) {
+        free(f);
+        return -ENOMEM;
+    }
+    f->remembered = remembered;
+    list_append(&s->found, &f->link);
+    return 0;
+}
+
+static int note_remembered(struct scan *s)
+{
+    int rc = 0;
+
+    list_for_each (it, &s->daemon->catalog.arrays) {
+        struct catalog_array *a = container_of(it, struct catalog_array, link);
+
+        for (char **m = a->members; rc == 0 && !a->array && *m; m++)
+            rc = note(s, *m, true);
+    }
+    list_for_each (it, &s->daemon->catalog.pvs) {
+        struct catalog_pv *pv = container_of(it, struct catalog_pv, link);
+
+        if (rc == 0 && !pv->dev)
+            rc = note(s, pv->path, true);
+    }
+    return rc;
+}
+
+static int note_pattern(struct scan *s, const char *pattern)
+{
+    char **paths;
+    int rc = scan_paths_expand(pattern, &paths);
+
+    if (rc)
+        return rc;
+    for (char **p = paths; rc == 0 && *p; p++)
+        rc = note(s, *p, false);
+    scan_paths_free(paths);
+    return rc;
+}
+
+static bool is_pv(const struct scan_found *f)
+{
+    return !strcmp(f->what, "LVM2_member");
+}
+
+static bool wanted(const struct scan_found *f)
+{
+    return f->remembered || is_pv(f) || !strcmp(f->what, "linux_raid_member");
+}
+
+/* Reads the superblock of what is open and no PV. */
+static int examine(struct scan_found *f, struct error *err)
+{
+    struct md_superblock *sb = calloc(1, sizeof *sb);
+    int rc = sb ? array_examine(f->dev, sb, err) : -ENOMEM;
+
+    if (rc == 0) {
+        f->member = true;
+        memcpy(f->uuid, sb->set_uuid, sizeof f->uuid);
+        snprintf(f->name, sizeof f->name, "%s", md_superblock_short_name(sb));
+    }
+    free(sb);
+    return rc;
+}
+
+static int look(struct scan_found *f, struct error *err)
+{
+    struct probe_result *result = calloc(1, sizeof *result);
+    int rc = result ? probe_path(f->path, result, err) : -ENOMEM;
+
+    if (rc == 0) {
+        snprintf(f->what, sizeof f->what, "%s", result->signature);
+        if (*result->holder)
+            rc = error_set(err, EBUSY, "%s", result->holder);
+    }
+    free(result);
+    if (rc == 0 && wanted(f))
+        rc = member_open(f->path, 0, &f->dev, err);
+    if (rc == 0 && f->dev && !is_pv(f))
+        rc = examine(f, err);
+    if (rc && f->dev) {
+        blockdev_close(f->dev);
+        f->dev = NULL;
+    }
+    return rc;
+}
+
+/* What is remembered may be busy still, until `due_ns`. */
+static void look_at(struct scan_found *f, uint64_t due_ns)
+{
+    struct error err = {0};
+    int rc;
+
+    while ((rc = look(f, &err)) == -EBUSY && f->remembered && rt_now_ns() < due_ns)
+        co_sleep_ns(BUSY_PAUSE_NS);
+    if (rc == 0)
+        return;
+    refuse(f, &err, rc);
+    if (f->remembered)
+        log_warning("%s: %s", f->path, f->reason);
+}
+
+/* All open members of the array of `first`. */
+static int gather_set(struct scan *s, struct scan_found *first, struct set *set)
+{
+    unsigned room = 0;
+
+    list_for_each (it, &s->found)
+        room++;
+    *set = (struct set){.first = first,
+        .devs = calloc(room, sizeof *set->devs),
+        .known = catalog_find_array_uuid(&s->daemon->catalog, first->uuid)};
+    if (!set->devs)
+        return -ENOMEM;
+    list_for_each (it, &s->found) {
+        struct scan_found *f = container_of(it, struct scan_found, link);
+
+        if (f->dev && f->member && !memcmp(f->uuid, first->uuid, sizeof f->uuid))
+            set->devs[set->count++] = f->dev;
+    }
+    return 0;
+}
+
+/* Taken (rc 0: the array owns them now), or closed with the reason (count 0: they are already). */
+static void settle_set(struct scan *s, const struct set *set, const struct error *err, int rc)
+{
+    list_for_each (it, &s->found) {
+        struct scan_found *f = container_of(it, struct scan_found, link);
+
+        if (!f->dev || !f->member || memcmp(f->uuid, set->first->uuid, sizeof f->uuid))
+            continue;
+        f->taken = rc == 0;
+        if (rc)
+            refuse(f, err, rc);
+        if (rc && set->count > 0)
+            blockdev_close(f->dev);
+        f->dev = NULL;
+    }
+}
+
+static int assemble_set(struct scan *s, struct set *set, struct error *err)
+{
+    bool degraded = s->degraded_all || (set->known && s->degraded_remembered);
+    const char *name = set->known ? set->known->name : set->first->name;
+    struct catalog_array *a;
+    struct array *array;
+    int rc;
+
+    if (set->known && set->known->array)
+        return error_set(err, EEXIST, "array %s runs without it (array add brings it back)", name);
+    rc = arrays_refuse_name(s->daemon, name, set->first->uuid, err);
+    if (rc == 0)
+        rc = array_assemble(&array, set->devs, set->count, degraded ? ARRAY_DEGRADED_OK : 0, err);
+    if (rc)
+        return rc;
+    rc = arrays_adopt(s->daemon, array, name, &a, err);
+    if (rc) {
+        array_stop(array, NULL);
+        set->count = 0;
+    }
+    return rc;
+}
+
+static void assemble(struct scan *s, struct scan_found *first)
+{
+    struct set set;
+    struct error err = {0};
+    int rc = gather_set(s, first, &set);
+
+    if (rc == 0 && s->dry)
+        return free(set.devs);
+    if (rc == 0)
+        rc = assemble_set(s, &set, &err);
+    settle_set(s, &set, &err, rc);
+    free(set.devs);
+    if (rc == 0)
+        return;
+    log_error("array %s: %s", set.known ? set.known->name : first->name, first->reason);
+    if (set.known && !set.known->array)
+        snprintf(set.known->reason, sizeof set.known->reason, "%s", first->reason);
+}
+
+/* Open PVs go into the catalog, where groups_bring_up finds them. */
+static void hand_over_pvs(struct scan *s)
+{
+    list_for_each (it, &s->found) {
+        struct scan_found *f = container_of(it, struct scan_found, link);
+        struct catalog_pv *pv;
+
+        if (!f->dev || f->member)
+            continue;
+        pv = catalog_find_pv(&s->daemon->catalog, f->path);
+        if (!pv)
+            pv = catalog_add_pv(s->daemon, f->path);
+        if (!pv) {
+            snprintf(f->reason, sizeof f->reason, "out of memory");
+            blockdev_close(f->dev);
+        } else {
+            pv->dev = f->dev;
+        }
+        f->dev = NULL;
+    }
+}
+
+/* Those that found no group are closed, and forgotten unless they were remembered. */
+static void settle_pvs(struct scan *s)
+{
+    list_for_each (it, &s->found) {
+        struct scan_found *f = container_of(it, struct scan_found, link);
+        struct catalog_pv *pv = catalog_find_pv(&s->daemon->catalog, f->path);
+
+        if (!pv || !pv->dev || f->member)
+            continue;
+        f->taken = pv->vg != NULL;
+        if (f->taken)
+            continue;
+        snprintf(f->reason, sizeof f->reason, "%s", *pv->reason ? pv->reason : "of no group");
+        blockdev_close(pv->dev);
+        pv->dev = NULL;
+        if (!f->remembered)
+            catalog_drop_pv(pv);
+    }
+}
+
+/* What is remembered and not there keeps the reason. */
+static void tell_missing(struct scan *s)
+{
+    list_for_each (it, &s->daemon->catalog.arrays) {
+        struct catalog_array *a = container_of(it, struct catalog_array, link);
+
+        if (a->array || *a->reason)
+            continue;
+        snprintf(a->reason, sizeof a->reason, "no member of it was found");
+        log_error("array %s: %s", a->name, a->reason);
+    }
+    list_for_each (it, &s->found) {
+        struct scan_found *f = container_of(it, struct scan_found, link);
+        struct catalog_pv *pv = catalog_find_pv(&s->daemon->catalog, f->path);
+
+        if (pv && !pv->dev)
+            snprintf(pv->reason, sizeof pv->reason, "%s", f->reason);
+    }
+}
+
+int scan_run(struct scan *s, struct daemon *d, const char *const *paths, unsigned count)
+{
+    uint64_t due_ns;
+    int rc;
+
+    s->daemon = d;
+    list_init(&s->found);
+    rc = note_remembered(s);
+    for (unsigned i = 0; rc == 0 && i < count; i++)
+        rc = note_pattern(s, paths[i]);
+    if (rc)
+        return rc;
+    due_ns = rt_now_ns() + s->patience_ns;
+    list_for_each (it, &s->found)
+        look_at(container_of(it, struct scan_found, link), due_ns);
+    list_for_each (it, &s->found) {
+        struct scan_found *f = container_of(it, struct scan_found, link);
+
+        if (f->dev && f->member)
+            assemble(s, f);
+    }
+    if (s->dry)
+        return 0;
+    hand_over_pvs(s);
+    groups_bring_up(d);
+    settle_pvs(s);
+    tell_missing(s);
+    arrays_start_new(d);
+    exports_bring_up(d, due_ns);
+    return 0;
+}
+
+void scan_free(struct scan *s)
+{
+    list_for_each_safe (it, &s->found) {
+        struct scan_found *f = container_of(it, struct scan_found, link);
+
+        if (f->dev)
+            blockdev_close(f->dev);
+        list_remove(&f->link);
+        free(f->path);
+        free(f);
+    }
+}
