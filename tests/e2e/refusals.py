@@ -41,7 +41,7 @@ class Members(unittest.TestCase):
             small = h.file("small", "1M")
             self.assertIn(small, h.refusal("array", "create", "a", "--level", 1, m[0], small))
             self.assertIn("No such file", h.refusal("array", "create", "a", "--level", 1, m[0], os.path.join(h.dir, "none")))
-            self.assertIn("directory", h.refusal("array", "create", "a", "--level", 1, m[0], h.dir).lower())
+            self.assertIn("regular file", h.refusal("array", "create", "a", "--level", 1, m[0], h.dir))
             run("/usr/sbin/mke2fs", "-q", "-t", "ext4", m[1])
             reason = h.refusal("array", "create", "a", "--level", 1, m[0], m[1])
             self.assertIn("ext4", reason)
