@@ -58,7 +58,7 @@ static int zero_bytes(struct blockdev *d, uint64_t offset, uint64_t length)
     while (!rc && length) {
         uint64_t n = MIN(length, (uint64_t)ZERO_STEP_BYTES);
 
-        rc = blockdev_write_zeroes(d, offset, n, BLOCK_MAY_UNMAP);
+        rc = blockdev_write_zeroes(d, offset, n, BLOCK_MAY_UNMAP | BLOCK_BACKGROUND);
         offset += n;
         length -= n;
     }
@@ -225,19 +225,31 @@ static int plan_volume(
     return rc;
 }
 
+/* What we could not read again is never written. */
+static int check_text(const struct plan *p, struct error *err)
+{
+    struct vg_metadata *again;
+    int rc = vg_metadata_decode(&again, p->text, p->text_bytes, err);
+
+    if (!rc)
+        vg_metadata_free(again);
+    return rc;
+}
+
 static int plan_change(struct plan *p, const struct vg *vg, const struct vg_metadata *m,
-    const struct lv *lv, const char *what)
+    const struct lv *lv, const char *what, struct error *err)
 {
     char description[DESCRIPTION_CHARS];
     int rc = lv ? plan_volume(p, vg, m, lv) : 0;
 
-    if (rc)
-        return rc;
     snprintf(description, sizeof description, "Write from %s.", what);
     struct vg_text_header header = text_header(vg, description);
-    rc = vg_metadata_encode(m, &header, VG_TEXT_DISK, &p->text, &p->text_bytes);
+    if (!rc)
+        rc = vg_metadata_encode(m, &header, VG_TEXT_DISK, &p->text, &p->text_bytes);
+    if (rc)
+        return error_set(err, -rc, "out of memory");
     p->text_bytes++;
-    return rc;
+    return check_text(p, err);
 }
 
 /* Committed: from here on nothing fails. */
@@ -260,10 +272,8 @@ int change_apply(struct vg *vg, struct vg_metadata *m, struct pv **pvs, struct l
     const char *what, struct error *err)
 {
     struct plan p = {0};
-    int rc = plan_change(&p, vg, m, lv, what);
+    int rc = plan_change(&p, vg, m, lv, what, err);
 
-    if (rc)
-        error_set(err, -rc, "out of memory");
     if (!rc)
         rc = vg_archive(vg, what, err);
     if (!rc)

@@ -133,11 +133,13 @@ static int describe_pv(struct vg_metadata *m, const struct pv *pv)
     return out->device ? 0 : -ENOMEM;
 }
 
-static int check_block_size(const struct blockdev *d, uint64_t extent_bytes,
+static int check_device(const struct blockdev *d, uint64_t extent_bytes,
     const struct blockdev *other, struct error *err)
 {
     if (d->capabilities & BLOCK_READ_ONLY)
         return error_set(err, EROFS, "%s is read-only", d->name);
+    if (strchr(d->name, '\n'))
+        return error_set(err, EINVAL, "a PV's name has a line break, which LVM2 cannot read");
     if (extent_bytes % d->logical_block_bytes)
         return error_set(err, EINVAL, "extents are smaller than the blocks of %s", d->name);
     if (other && other->logical_block_bytes != d->logical_block_bytes)
@@ -174,7 +176,7 @@ static int prepare_pvs(struct vg_metadata *m, struct blockdev **devs, unsigned c
     for (*used = 0; !rc && *used < count;) {
         struct blockdev *d = devs[*used];
 
-        rc = check_block_size(d, extent_bytes, first, err);
+        rc = check_device(d, extent_bytes, first, err);
         if (!rc)
             rc = check_not_taken(d, flags & VG_FORCE, err);
         if (!rc && !(pvs[*used] = calloc(1, sizeof **pvs)))

@@ -167,6 +167,12 @@ static void create_refusals(void)
         vg_create(&vg, "vg", twice, 2, 0, &no_settings, 0, &err), EINVAL, &err, "blocks of 4096");
     CU_ASSERT_EQUAL(rig.pvs[0]->users, 0);
     blockdev_close(other);
+    snprintf(rig.pvs[3]->name, sizeof rig.pvs[3]->name, "a\nb");
+    expect(vg_create(&vg, "vg", rig.pvs + 3, 1, 0, &no_settings, 0, &err), EINVAL, &err,
+        "a PV's name has a line break");
+    const struct vg_settings bad_host = {.host = "a\nb"};
+    expect(vg_create(&vg, "vg", rig.pvs, 1, 0, &bad_host, 0, &err), EBADMSG, &err,
+        "a quoted text does not end");
     rig.pvs[0]->capabilities |= BLOCK_READ_ONLY;
     create_refused("vg", 1, 0, EROFS, "pv-0 is read-only");
     rig.pvs[0]->capabilities &= ~BLOCK_READ_ONLY;
