@@ -95,7 +95,8 @@ static void conclude(struct array *a)
         recovery_finish(a, target);
     else if (s->abandoned && target && member_state(target) == MEMBER_REPLACING)
         array_unplace_member(a, target);
-    if (s->result == -EIO || s->result == -ENOMEM)
+    /* a target that has failed is no reason to wait: there may be another spare */
+    if ((s->result == -EIO || s->result == -ENOMEM) && (!target || array_writable(target)))
         s->not_before_ns[s->action] = rt_now_ns() + RETRY_NS;
 }
 
