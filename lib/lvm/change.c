@@ -30,11 +30,14 @@ int change_begin(struct vg *vg, struct vg_metadata **m, struct error *err)
         rc = vg_metadata_clone(vg->metadata, m);
     if (rc == -ENOMEM)
         error_set(err, ENOMEM, "out of memory");
-    if (rc)
+    if (rc) {
         co_mutex_unlock(&vg->mutex);
-    else
-        (*m)->seqno++;
-    return rc;
+        return rc;
+    }
+    (*m)->seqno++;
+    for (unsigned i = 0; i < (*m)->pv_count; i++)
+        (*m)->pvs[i].device = vg->pvs[i]->dev->name; /* where it is now; outlives m */
+    return 0;
 }
 
 int change_end(struct vg *vg, struct vg_metadata *m, int rc, bool dry)
@@ -89,19 +92,18 @@ static void give_back(const struct vg *vg, const struct pe_ranges *ranges, bool 
         struct blockdev *d = vg->pvs[r->pv]->dev;
         uint64_t offset = range_offset(vg, r), length = r->count * vg_extent_bytes(vg);
 
-        if (!d)
-            continue;
         if (wipe)
             blockdev_discard(d, offset, length);
         blockdev_unused(d, offset, length);
     }
 }
 
+/* A PV that is missing, or another copy of the same seqno, may know of volumes there. */
 void vg_report_unused(const struct vg *vg)
 {
     struct pe_ranges free;
 
-    if (!vg->metadata->read_only_reason && !pe_ranges_free(vg->metadata, &free))
+    if (!vg_writable(vg, NULL) && !pe_ranges_free(vg->metadata, &free))
         give_back(vg, &free, false);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the files that make up a volume group share: vg.c (groups), vg_open.c (reading one), lv.c
- * (volumes), change.c (how a change is made), vg_status.c. Internal to lvm/.
+ * What the files that make up a volume group share: vg.c (groups), vg_open.c (reading one),
+ * vg_pvs.c (PVs that come and go), lv.c and lv_blockdev.c (volumes), change.c (how a change is
+ * made), vg_status.c. Internal to lvm/.
  */
 #ifndef ASHLAR_LVM_VG_IMPL_H
 #define ASHLAR_LVM_VG_IMPL_H
@@ -65,7 +66,11 @@ int change_apply(struct vg *vg, struct vg_metadata *m, struct pv **pvs, struct l
 int vg_archive(struct vg *vg, const char *what, struct error *err);
 /* Unlocks; frees m unless it was applied (rc is 0 and not `dry`). Returns rc. */
 int change_end(struct vg *vg, struct vg_metadata *m, int rc, bool dry);
-/* Tells the devices of what no volume uses. */
+/* Makes PVs of devices and m's (and the group's, unless VG_DRY_RUN) of them. On failure, and for a
+ * dry run, m is still the caller's. */
+int vg_add_pvs(struct vg *vg, struct vg_metadata *m, struct blockdev **devs, unsigned count,
+    unsigned flags, const char *what, struct error *err);
+/* Tells the devices of what no volume uses, when that is known for sure. */
 void vg_report_unused(const struct vg *vg);
 /* Writes vg->text to the PVs' areas that are not known to hold it. */
 void vg_repair(struct vg *vg, struct pv *const *pvs, unsigned count);

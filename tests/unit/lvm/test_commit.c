@@ -148,7 +148,8 @@ static void format_fails(void)
     fault_clear(rig.pvs[1]);
     CU_ASSERT_PTR_NULL(rig.vg);
     CU_ASSERT_EQUAL(rig.pvs[0]->users, 0);
-    rig_create(&rig, 2); /* what is left of it is in nobody's way */
+    expect(vg_examine(rig.pvs[0], &(struct vg_examination){0}, &err), ENODATA, &err, "no LVM2");
+    rig_create(&rig, 2);
     fault_add(rig.pvs[2], &(struct fault_rule){.kind = BLOCK_FLUSH, .error = -EIO});
     expect(vg_extend(rig.vg, rig.pvs + 2, 1, 0, &err), EIO, &err, "label of pv-2");
     fault_clear(rig.pvs[2]);
