@@ -12,15 +12,20 @@
 
 #define BEGIN_DUE_NS 1000000000
 
-/* Status while nobody stops the array; NULL: it is being stopped, or no memory. */
+/*
+ * Status while nobody stops the array; NULL: it is being stopped, or no memory. Under `view`, in
+ * whose queue everybody comes before the one who forgets the array: `a` is still there when the
+ * lock is ours, although its job was looked at by somebody else.
+ */
 static struct array_status *look(struct catalog_array *a)
 {
     struct array_status *s = NULL;
+    struct daemon *d = a->daemon;
 
-    catalog_view_begin(a->daemon);
+    catalog_view_begin(d);
     if (a->array && !a->stopping)
         s = array_status(a->array);
-    catalog_view_end(a->daemon);
+    catalog_view_end(d);
     return s;
 }
 
@@ -41,16 +46,20 @@ static void job_pause_array(void *owner, bool paused)
 {
     struct catalog_array *a = owner;
 
-    if (!a->stopping)
+    catalog_view_begin(a->daemon);
+    if (a->array && !a->stopping)
         array_sync_pause(a->array, paused);
+    catalog_view_end(a->daemon);
 }
 
 static void job_cancel_array(void *owner)
 {
     struct catalog_array *a = owner;
 
-    if (!a->stopping)
+    catalog_view_begin(a->daemon);
+    if (a->array && !a->stopping)
         array_sync_cancel(a->array);
+    catalog_view_end(a->daemon);
 }
 
 static const struct job_owner_ops job_ops = {job_progress, job_pause_array, job_cancel_array};

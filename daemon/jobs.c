@@ -60,13 +60,13 @@ struct job *job_add(struct jobs *jobs, const char *kind, const char *target,
     return job;
 }
 
-/* The oldest that nobody waits for. */
+/* The oldest that nobody waits for or holds. */
 static void forget_one_ended(struct jobs *jobs)
 {
     list_for_each (it, &jobs->all) {
         struct job *job = container_of(it, struct job, link);
 
-        if (job_ended(job) && list_empty(&job->waiters)) {
+        if (job_ended(job) && list_empty(&job->waiters) && job->held == 0) {
             forget(job);
             jobs->ended--;
             return;
@@ -110,8 +110,11 @@ void job_refresh(struct job *job)
 {
     if (!job->ops)
         return;
+    job->held++;
     job->ops->progress(job->owner, &job->progress);
-    job->state = job->progress.paused ? JOB_PAUSED : JOB_RUNNING;
+    job->held--;
+    if (job->ops)
+        job->state = job->progress.paused ? JOB_PAUSED : JOB_RUNNING;
 }
 
 static int refuse_ended(const struct job *job, struct error *err)
@@ -126,18 +129,24 @@ int job_pause(struct job *job, bool paused, struct error *err)
 {
     int rc = refuse_ended(job, err);
 
-    if (rc == 0)
-        job->ops->pause(job->owner, paused);
-    return rc;
+    if (rc)
+        return rc;
+    job->held++;
+    job->ops->pause(job->owner, paused);
+    job->held--;
+    return 0;
 }
 
 int job_cancel(struct job *job, struct error *err)
 {
     int rc = refuse_ended(job, err);
 
-    if (rc == 0)
-        job->ops->cancel(job->owner);
-    return rc;
+    if (rc)
+        return rc;
+    job->held++;
+    job->ops->cancel(job->owner);
+    job->held--;
+    return 0;
 }
 
 void job_wait(struct job *job, struct co_event *wake, uint64_t due_ns)

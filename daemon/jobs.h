@@ -28,6 +28,7 @@ struct job_progress {
     bool paused;
 };
 
+/* Any of them may wait, and the job may end meanwhile. */
 struct job_owner_ops {
     /* Outputs untouched when the owner cannot tell just now. */
     void (*progress)(void *owner, struct job_progress *progress);
@@ -46,6 +47,7 @@ struct job {
     const struct job_owner_ops *ops; /* NULL once it has ended */
     void *owner;
     struct list waiters; /* struct job_waiter */
+    unsigned held;       /* by calls to its owner that are under way: not forgotten meanwhile */
 };
 
 struct jobs {

@@ -184,6 +184,42 @@ static void test_waited_for(void)
     fixture_run(waited_for);
 }
 
+struct ending {
+    struct jobs *jobs;
+    struct job *job;
+    unsigned asked;
+};
+
+/* While the owner is asked, the job ends, and so many others that it would be forgotten. */
+static void ends_meanwhile(void *arg, struct job_progress *p)
+{
+    static struct owner other;
+    struct ending *e = arg;
+
+    if (e->asked++)
+        return;
+    job_end(e->jobs, e->job, -EIO);
+    for (unsigned i = 0; i < JOBS_ENDED_KEPT + 5; i++)
+        job_end(e->jobs, job_add(e->jobs, "check", "a0", &ops, &other), 0);
+}
+
+static const struct job_owner_ops ending_ops = {.progress = ends_meanwhile};
+
+static void ends_under_refresh(struct fixture *f)
+{
+    struct ending e = {.jobs = &f->daemon.jobs};
+
+    e.job = job_add(e.jobs, "check", "a0", &ending_ops, &e);
+    job_refresh(e.job);
+    CU_ASSERT_EQUAL(e.job->state, JOB_FAILED);
+    CU_ASSERT_EQUAL(e.job->id, 1);
+}
+
+static void test_ends_under_refresh(void)
+{
+    fixture_run(ends_under_refresh);
+}
+
 static void times_out(struct fixture *f)
 {
     struct owner owner = {0};
@@ -207,6 +243,7 @@ CU_TestInfo jobs_tests[] = {
     {"those that ended are bounded", test_bounded},
     {"waiting", test_waits},
     {"waited for while it is forgotten", test_waited_for},
+    {"ends while its owner is asked", test_ends_under_refresh},
     {"waiting ends in time", test_times_out},
     CU_TEST_INFO_NULL,
 };
