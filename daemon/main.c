@@ -98,9 +98,25 @@ static int configure(struct config *c, const struct command_line *words, struct 
 struct run {
     struct daemon daemon;
     const struct config *config;
+    const struct command_line *words;
     struct signals *signals;
     int result;
 };
+
+/* SIGHUP: what can change while the daemon runs is how much it logs. */
+static void reload(const struct command_line *words)
+{
+    struct config fresh;
+    struct error err = {0};
+
+    if (config_init(&fresh) || configure(&fresh, words, &err)) {
+        log_error("not reloaded: %s", err.code ? err.text : "out of memory");
+    } else {
+        log_set_level(fresh.log_level);
+        log_notice("reloaded: the log level");
+    }
+    config_free(&fresh);
+}
 
 /* Until a signal says to stop. */
 static void serve(struct run *run)
@@ -110,6 +126,8 @@ static void serve(struct run *run)
     while ((signal = signals_next(run->signals)) != SIGTERM && signal != SIGINT)
         if (signal == SIGUSR1)
             co_list(stderr);
+        else if (signal == SIGHUP)
+            reload(run->words);
         else if (signal < 0)
             log_error("signals: %s", strerror(-signal));
     log_notice("stopping: %s", strsignal(signal));
@@ -132,10 +150,10 @@ static void entry(void *arg)
     notify_end();
 }
 
-static int run(const struct config *config)
+static int run(const struct config *config, const struct command_line *words)
 {
-    static const int signals[] = {SIGTERM, SIGINT, SIGUSR1, 0};
-    struct run run = {.config = config};
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, 0};
+    struct run run = {.config = config, .words = words};
     struct error err = {0};
     int rc;
 
@@ -166,7 +184,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "ashlard: %s\n", err.code ? err.text : "out of memory");
         status = EXIT_FAILED;
     } else {
-        status = run(&config);
+        status = run(&config, &words);
     }
     config_free(&config);
     return status;
