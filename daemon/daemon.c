@@ -83,7 +83,8 @@ static int start_rpc(struct daemon *d, struct error *err)
     return rc;
 }
 
-/* What was there before, and what has come. */
+/* What was there before, and what has come. That the state cannot be saved just now is in the log
+ * and keeps nobody from their disks. */
 static int bring_up(struct daemon *d)
 {
     const struct config *c = d->config;
@@ -96,7 +97,8 @@ static int bring_up(struct daemon *d)
     catalog_change_begin(d);
     rc = scan_run(&scan, d, (const char *const *)c->scan_paths, count);
     scan_free(&scan);
-    return catalog_change_end(d, rc, NULL);
+    catalog_change_end(d, rc, NULL);
+    return rc;
 }
 
 /* In reverse; what is known stays in the state file. */
