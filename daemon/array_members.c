@@ -6,6 +6,7 @@
 
 #include "arrays.h"
 #include "daemon.h"
+#include "raid/geometry.h"
 #include "raid/superblock.h"
 
 /* A former member comes back without force although it bears a superblock: this array's. */
@@ -98,4 +99,69 @@ int arrays_refuse_stranger(struct catalog_array *a, const char *path,
     free(s);
     return rc == -ENOENT ? error_set(err, ENOENT, "%s is no member of array %s", path, a->name)
                          : rc;
+}
+
+/* Whether the array keeps all its data without that member. */
+static int survives(const struct array_status *s, const char *without, bool *yes, struct error *err)
+{
+    struct raid_shape shape = {.level = s->level,
+        .layout = s->layout,
+        .raid_disks = s->raid_disks,
+        .chunk_bytes = s->chunk_bytes,
+        .member_bytes = s->member_bytes};
+    bool *present = calloc(s->raid_disks, sizeof *present);
+    struct raid_geometry g;
+    int rc = present ? raid_geometry_init(&g, &shape, err) : -ENOMEM;
+
+    for (unsigned i = 0; rc == 0 && i < s->member_count; i++)
+        if (s->members[i].state == MEMBER_IN_SYNC && strcmp(s->members[i].name, without))
+            present[s->members[i].role] = true;
+    if (rc == 0) {
+        *yes = raid_geometry_complete(&g, present);
+        raid_geometry_destroy(&g);
+    }
+    free(present);
+    return rc;
+}
+
+int arrays_refuse_fail(struct catalog_array *a, const char *path, struct error *err)
+{
+    struct array_member_status m;
+    struct array_status *s;
+    bool yes = false;
+    int rc = arrays_refuse_stranger(a, path, &m, err);
+
+    if (rc || m.state != MEMBER_IN_SYNC)
+        return rc;
+    s = array_status(a->array);
+    if (!s)
+        return -ENOMEM;
+    if (s->level > 0)
+        rc = survives(s, path, &yes, err);
+    free(s);
+    if (rc || yes)
+        return rc;
+    return error_set(err, EBUSY, "%s holds the last copy of data of %s", path, a->name);
+}
+
+int arrays_refuse_remove(struct catalog_array *a, const char *path, struct error *err)
+{
+    struct array_member_status m;
+    int rc = arrays_refuse_stranger(a, path, &m, err);
+
+    if (rc || m.state == MEMBER_FAULTY || m.state == MEMBER_SPARE || m.state == MEMBER_STALE)
+        return rc;
+    return error_set(err, EBUSY, "%s is in use by %s: fail it first", path, a->name);
+}
+
+int arrays_refuse_sync(struct catalog_array *a, struct error *err)
+{
+    struct array_status *s = array_status(a->array);
+    int rc = s ? 0 : -ENOMEM;
+
+    if (s && s->sync.action != ARRAY_IDLE)
+        rc = error_set(
+            err, EBUSY, "%s of %s is under way", array_action_name(s->sync.action), a->name);
+    free(s);
+    return rc;
 }

@@ -80,7 +80,11 @@ int arrays_remove(struct catalog_array *a, const char *path, struct error *err);
 /* with NULL: a spare. */
 int arrays_replace(struct catalog_array *a, const char *path, const char *with, bool force,
     bool dry, struct error *err);
-/* Whether `path` is a member, for dry runs: -ENOENT. */
+/* For dry runs: what array_fail and array_remove would refuse, and an action while one runs. */
+int arrays_refuse_fail(struct catalog_array *a, const char *path, struct error *err);
+int arrays_refuse_remove(struct catalog_array *a, const char *path, struct error *err);
+int arrays_refuse_sync(struct catalog_array *a, struct error *err);
+/* Whether `path` is a member: -ENOENT. */
 int arrays_refuse_stranger(struct catalog_array *a, const char *path,
     struct array_member_status *member, struct error *err);
 

@@ -206,38 +206,38 @@ static int destroy(struct rpc_call *call)
     return rc;
 }
 
-/* fail and remove: on a member there is. `would`: what a dry run says, around its path. */
-static int on_member(struct rpc_call *call, const char *would, const char *how,
-    int (*act)(struct catalog_array *a, const char *member, struct error *err))
+static int fail(struct rpc_call *call)
 {
     const char *path = rpc_text(call, "member");
-    struct array_member_status member;
     struct catalog_array *a;
     int rc = find(call, &a);
 
-    if (rc == 0)
-        rc = arrays_refuse_stranger(a, path, &member, call->err);
+    if (rc == 0 && call->dry_run)
+        rc = arrays_refuse_fail(a, path, call->err);
+    else if (rc == 0)
+        rc = array_fail(a->array, path, call->err);
     if (rc)
         return rc;
     if (call->dry_run)
-        return rpc_would(call, "%s %s %s array %s", would, path, how, a->name);
-    rc = act(a, path, call->err);
-    return rc ? rc : rpc_result(call, rpc_array(a));
-}
-
-static int fail_member(struct catalog_array *a, const char *member, struct error *err)
-{
-    return array_fail(a->array, member, err);
-}
-
-static int fail(struct rpc_call *call)
-{
-    return on_member(call, "mark", "faulty in", fail_member);
+        return rpc_would(call, "mark %s faulty in array %s", path, a->name);
+    return rpc_result(call, rpc_array(a));
 }
 
 static int remove_member(struct rpc_call *call)
 {
-    return on_member(call, "take", "out of", arrays_remove);
+    const char *path = rpc_text(call, "member");
+    struct catalog_array *a;
+    int rc = find(call, &a);
+
+    if (rc == 0 && call->dry_run)
+        rc = arrays_refuse_remove(a, path, call->err);
+    else if (rc == 0)
+        rc = arrays_remove(a, path, call->err);
+    if (rc)
+        return rc;
+    if (call->dry_run)
+        return rpc_would(call, "take %s out of array %s", path, a->name);
+    return rpc_result(call, rpc_array(a));
 }
 
 static int add(struct rpc_call *call)
@@ -301,6 +301,8 @@ static int start_sync(struct rpc_call *call, enum array_action action)
     uint64_t mark;
     int rc = find(call, &a);
 
+    if (rc == 0 && call->dry_run)
+        rc = arrays_refuse_sync(a, call->err);
     if (rc)
         return rc;
     if (call->dry_run)

@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -278,6 +279,8 @@ class DryRun(unittest.TestCase):
             h.refusal("--dry-run", "array", "destroy", "a0")
             h.refusal("--dry-run", "array", "create", "a0", "--level", 1, extra, "missing")
             h.refusal("--dry-run", "array", "create", "a2", "--level", 1, h.m[0], "missing")
+            h.refusal("--dry-run", "array", "remove", "a0", h.m[0])
+            h.refusal("--dry-run", "array", "fail", "a0", extra)
             h.refusal("--dry-run", "vg", "remove", "vg")
             h.refusal("--dry-run", "volume", "create", "vg/w", "--size", "1G")
             for words in (("array", "assemble", "a1", *[os.path.join(h.dir, f"n{i}") for i in (0, 1)]),
@@ -285,6 +288,75 @@ class DryRun(unittest.TestCase):
                           ("volume", "resize", "vg/v", "+4M"), ("scan", h.dir)):
                 self.assertTrue(h.ashlar("--dry-run", *words)["would"], words)
             self.assertEqual(sums(), before)
+
+
+    def test_the_last_copy(self):
+        with Host() as h:
+            m = h.members(2, "64M")
+            h.ashlar("array", "create", "a0", "--level", 1, *m)
+            self.assertTrue(h.ashlar("--dry-run", "array", "fail", "a0", m[0])["would"])
+            h.ashlar("array", "fail", "a0", m[1])
+            self.assertIn("last copy", h.refusal("--dry-run", "array", "fail", "a0", m[0]))
+
+
+class Systemd(unittest.TestCase):
+    def listen(self, h):
+        """What the daemon would tell systemd."""
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        s.settimeout(20)
+        s.bind(os.path.join(h.dir, "notify"))
+        os.environ["NOTIFY_SOCKET"] = s.getsockname()
+        return s
+
+    def test_ready_watchdog_stopping(self):
+        with Host(start=False) as h, self.listen(h) as s:
+            os.environ["WATCHDOG_USEC"] = "300000"
+            try:
+                h.start()
+                self.assertEqual(s.recv(100), b"READY=1")
+                for _ in range(3):
+                    self.assertEqual(s.recv(100), b"WATCHDOG=1")
+                h.stop()
+                told = [s.recv(100)]
+                while told[-1] == b"WATCHDOG=1":
+                    told.append(s.recv(100))
+                self.assertEqual(told[-1], b"STOPPING=1")
+            finally:
+                del os.environ["NOTIFY_SOCKET"], os.environ["WATCHDOG_USEC"]
+
+    def test_socket_activation(self):
+        with Host(start=False) as h:
+            with socket.socket(socket.AF_UNIX) as s:
+                path = os.path.join(h.dir, "activated")
+                s.bind(path)
+                s.listen()
+                with open(h.log, "a") as log:
+                    h.daemon = subprocess.Popen(
+                        ["sh", "-c", 'exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "sh",
+                         os.path.join(BUILD, "daemon", "ashlard"), "--config", h.config, "--state-dir", os.path.join(h.dir, "state"),
+                         "--runtime-dir", os.path.join(h.dir, "run")], stdin=s.fileno(), stdout=log, stderr=log)
+                h.socket = path
+                h.ashlar("status")
+                h.stop()
+                self.assertTrue(os.path.exists(path))  # it is systemd's to remove
+
+    def test_signals(self):
+        with Host() as h:
+            h.daemon.send_signal(signal.SIGUSR1)
+            h.wait("coroutines in the log", lambda: "rpc accept" in h.log_text())
+            with open(h.config, "w") as f:
+                f.write("[daemon]\nlog_level = debug\n")
+            h.daemon.send_signal(signal.SIGHUP)
+            h.wait("reloaded", lambda: "reloaded" in h.log_text())
+            h.ashlar("status")
+            self.assertIn("rpc: connection from", h.log_text())
+            with open(h.config, "w") as f:
+                f.write("nonsense\n")
+            h.daemon.send_signal(signal.SIGHUP)
+            h.wait("refused", lambda: "not reloaded" in h.log_text())
+            h.daemon.send_signal(signal.SIGINT)
+            self.assertEqual(h.daemon.wait(20), 0)
+            h.daemon = None
 
 
 class Rpc(unittest.TestCase):
