@@ -2,6 +2,9 @@
 /*
  * What a client sends, read ahead: one system call brings many small requests. Long payloads are
  * received where they belong, past the buffer.
+ *
+ * A client that sends faster than we take must not hold up the others on this worker: what is
+ * thrown away is so a buffer at a time.
  */
 #include <errno.h>
 #include <string.h>
@@ -69,6 +72,7 @@ int nbd_input_skip(struct nbd_connection *c, size_t bytes)
         if (n < 0)
             return n == -ENODATA ? -EPIPE : n;
         bytes -= (size_t)n;
+        co_yield ();
     }
     in->head = in->tail = 0;
     return 0;

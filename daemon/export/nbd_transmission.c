@@ -225,6 +225,9 @@ static const char *take_request(struct nbd_connection *c, const struct nbd_comma
         r->result = -ENOMEM;
         run(r);
     }
+    /* A long payload goes on while the cache has it, and others get their turn. */
+    if (cmd->type == NBD_CMD_WRITE && cmd->length > READ_AHEAD_MAX)
+        co_yield ();
     return NULL;
 }
 
