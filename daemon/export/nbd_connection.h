@@ -84,7 +84,6 @@ struct nbd_request {
 
 struct nbd_connection {
     struct nbd_server *server;
-    struct worker *worker;
     struct stream *stream;
     unsigned number; /* for the log */
     /* server->lock: */
