@@ -39,9 +39,9 @@ static void go_idle(struct array *a, const struct pace *p)
 {
     gate_close(&a->writes);
     if (count_writes(a) == p->writes_seen && !atomic_load(&a->failed)) {
-        atomic_store(&a->busy, false);
         if (!atomic_load(&a->bitmap.unsynced))
             array_mark_clean(a);
+        atomic_store(&a->busy, false); /* last: what is called clean is so on the members */
     }
     gate_open(&a->writes);
 }
