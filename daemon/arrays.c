@@ -9,6 +9,7 @@
 #include "array_watch.h"
 #include "base/log.h"
 #include "daemon.h"
+#include "exports.h"
 #include "groups.h"
 #include "raid/defaults.h"
 #include "raid/superblock.h"
@@ -252,6 +253,7 @@ static int assemble_on(struct daemon *d, const struct array_assembly_plan *p, st
     }
     groups_bring_up(d);
     arrays_start_new(d);
+    exports_bring_up(d, 0);
     return 0;
 }
 

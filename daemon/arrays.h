@@ -40,7 +40,7 @@ struct array_assembly_plan {
     bool force, dry;
 };
 
-/* Also opens the groups that this completes. */
+/* Also opens the groups that this completes, and serves the exports that waited for it. */
 int arrays_assemble(struct daemon *d, const struct array_assembly_plan *plan,
     struct catalog_array **a, struct error *err);
 

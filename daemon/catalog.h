@@ -60,6 +60,7 @@ struct catalog_pv {
     struct list link;
     char *path;
     struct blockdev *dev; /* NULL: known, not open */
+    bool just_found;      /* by the scan under way; not remembered unless it finds a group */
     struct catalog_vg *vg;
     char reason[256];
 };

@@ -135,36 +135,75 @@ static int refuse_taken_name(struct daemon *d, const struct candidate *c, struct
         vg_uuid(other->vg), c->found.vg_uuid);
 }
 
-/* Opens the group of c with all that may belong to it. */
+static bool may_belong(const struct candidate *o, const struct candidate *c)
+{
+    return o->is_pv && !o->tried &&
+           (!*o->found.vg_uuid || !strcmp(o->found.vg_uuid, c->found.vg_uuid));
+}
+
+/*
+ * From all that may belong to c's group; those that were just found come last in the list. When two
+ * carry the same PV, one is a copy: it is settled for those that were known.
+ */
+static int open_devices(const struct candidates *all, const struct candidate *c,
+    const struct vg_settings *settings, struct vg **vg, struct error *err)
+{
+    struct blockdev **devs = calloc(all->count, sizeof *devs);
+    unsigned count = 0, known = 0;
+    int rc;
+
+    if (!devs)
+        return -ENOMEM;
+    for (unsigned i = 0; i < all->count; i++) {
+        const struct candidate *o = &all->list[i];
+
+        if (!may_belong(o, c))
+            continue;
+        devs[count++] = o->dev;
+        if (o->array || !o->path->just_found)
+            known++;
+    }
+    rc = vg_open(vg, devs, count, settings, err);
+    if (rc == -EEXIST && known > 0 && known < count)
+        rc = vg_open(vg, devs, known, settings, NULL);
+    free(devs);
+    return rc;
+}
+
+/* What is of the group belongs to it now; what may have been keeps the reason why not. */
+static void attach_all(
+    const struct candidates *all, struct catalog_vg *v, const char *uuid, const struct error *err)
+{
+    for (unsigned i = 0; i < all->count; i++) {
+        struct candidate *o = &all->list[i];
+
+        if (o->is_pv && vg_has_pv(v->vg, o->dev)) {
+            attach(o, v);
+        } else if (o->is_pv && !strcmp(o->found.vg_uuid, uuid)) {
+            o->tried = true;
+            give_reason(o, err);
+        }
+    }
+}
+
 static int open_group(
     struct daemon *d, struct candidates *all, struct candidate *c, struct error *err)
 {
-    struct blockdev **devs = calloc(all->count, sizeof *devs);
-    struct group_settings *settings = calloc(1, sizeof *settings);
+    struct group_settings *settings = malloc(sizeof *settings);
     struct catalog_vg *v = NULL;
-    struct vg *vg = NULL;
-    unsigned count = 0;
-    int rc = devs && settings ? refuse_taken_name(d, c, err) : -ENOMEM;
+    struct vg *vg;
+    int rc = settings ? refuse_taken_name(d, c, err) : -ENOMEM;
 
-    for (unsigned i = 0; rc == 0 && i < all->count; i++) {
-        struct candidate *o = &all->list[i];
-
-        if (o->is_pv && !o->tried &&
-            (!*o->found.vg_uuid || !strcmp(o->found.vg_uuid, c->found.vg_uuid)))
-            devs[count++] = o->dev;
-    }
     if (rc == 0)
         rc = group_settings(d, settings, err);
     if (rc == 0)
-        rc = vg_open(&vg, devs, count, &settings->vg, err);
+        rc = open_devices(all, c, &settings->vg, &vg, err);
     if (rc == 0 && !(v = catalog_add_vg(d, vg))) {
         vg_close(vg, NULL);
         rc = -ENOMEM;
     }
-    for (unsigned i = 0; v && i < all->count; i++)
-        if (all->list[i].is_pv && vg_has_pv(vg, all->list[i].dev))
-            attach(&all->list[i], v);
-    free(devs);
+    if (v)
+        attach_all(all, v, c->found.vg_uuid, err);
     free(settings);
     return rc;
 }

@@ -20,9 +20,9 @@
 
 /* Those of one array. */
 struct set {
-    struct scan_found *first;
+    struct scan_found **found;
     struct blockdev **devs;
-    unsigned count;
+    unsigned count, remembered, owned; /* owned: so many the array has taken */
     struct catalog_array *known;
 };
 
@@ -161,65 +161,88 @@ static void look_at(struct scan_found *f, uint64_t due_ns)
         log_warning("%s: %s", f->path, f->reason);
 }
 
-/* All open members of the array of `first`. */
+/* All open members of the array of `first`, those on remembered paths first, as in the list. */
 static int gather_set(struct scan *s, struct scan_found *first, struct set *set)
 {
     unsigned room = 0;
 
     list_for_each (it, &s->found)
         room++;
-    *set = (struct set){.first = first,
+    *set = (struct set){.found = calloc(room, sizeof *set->found),
         .devs = calloc(room, sizeof *set->devs),
         .known = catalog_find_array_uuid(&s->daemon->catalog, first->uuid)};
-    if (!set->devs)
+    if (!set->found || !set->devs)
         return -ENOMEM;
     list_for_each (it, &s->found) {
         struct scan_found *f = container_of(it, struct scan_found, link);
 
-        if (f->dev && f->member && !memcmp(f->uuid, first->uuid, sizeof f->uuid))
-            set->devs[set->count++] = f->dev;
+        if (!f->dev || !f->member || memcmp(f->uuid, first->uuid, sizeof f->uuid))
+            continue;
+        set->found[set->count] = f;
+        set->devs[set->count++] = f->dev;
+        if (f->remembered)
+            set->remembered++;
     }
     return 0;
 }
 
-/* Taken (rc 0: the array owns them now), or closed with the reason (count 0: they are already). */
-static void settle_set(struct scan *s, const struct set *set, const struct error *err, int rc)
+/* The array's devices are its own; the others are closed, with the reason. */
+static void settle_set(const struct set *set, const struct error *err, int rc)
 {
-    list_for_each (it, &s->found) {
-        struct scan_found *f = container_of(it, struct scan_found, link);
+    for (unsigned i = 0; i < set->count; i++) {
+        struct scan_found *f = set->found[i];
+        bool owned = i < set->owned;
 
-        if (!f->dev || !f->member || memcmp(f->uuid, set->first->uuid, sizeof f->uuid))
-            continue;
-        f->taken = rc == 0;
-        if (rc)
+        f->taken = owned && rc == 0;
+        if (!f->taken)
             refuse(f, err, rc);
-        if (rc && set->count > 0)
+        if (!owned)
             blockdev_close(f->dev);
         f->dev = NULL;
     }
 }
 
+/* A copy of a member somewhere in the configured paths must not keep the array from starting: two
+ * that claim one place are settled for the one that had it. */
+static int assemble_devices(
+    struct set *set, unsigned flags, struct array **array, struct error *err)
+{
+    int rc = array_assemble(array, set->devs, set->count, flags, err);
+
+    set->owned = rc == 0 ? set->count : 0;
+    if (rc != -EEXIST || set->remembered == 0 || set->remembered == set->count)
+        return rc;
+    rc = array_assemble(array, set->devs, set->remembered, flags, NULL);
+    set->owned = rc == 0 ? set->remembered : 0;
+    return rc;
+}
+
 static int assemble_set(struct scan *s, struct set *set, struct error *err)
 {
     bool degraded = s->degraded_all || (set->known && s->degraded_remembered);
-    const char *name = set->known ? set->known->name : set->first->name;
+    const struct scan_found *first = set->found[0];
+    const char *name = set->known ? set->known->name : first->name;
     struct catalog_array *a;
     struct array *array;
     int rc;
 
     if (set->known && set->known->array)
         return error_set(err, EEXIST, "array %s runs without it (array add brings it back)", name);
-    rc = arrays_refuse_name(s->daemon, name, set->first->uuid, err);
+    rc = arrays_refuse_name(s->daemon, name, first->uuid, err);
     if (rc == 0)
-        rc = array_assemble(&array, set->devs, set->count, degraded ? ARRAY_DEGRADED_OK : 0, err);
+        rc = assemble_devices(set, degraded ? ARRAY_DEGRADED_OK : 0, &array, err);
     if (rc)
         return rc;
     rc = arrays_adopt(s->daemon, array, name, &a, err);
-    if (rc) {
+    if (rc)
         array_stop(array, NULL);
-        set->count = 0;
-    }
     return rc;
+}
+
+static void free_set(struct set *set)
+{
+    free(set->found);
+    free(set->devs);
 }
 
 static void assemble(struct scan *s, struct scan_found *first)
@@ -228,12 +251,11 @@ static void assemble(struct scan *s, struct scan_found *first)
     struct error err = {0};
     int rc = gather_set(s, first, &set);
 
-    if (rc == 0 && s->dry)
-        return free(set.devs);
-    if (rc == 0)
+    if (rc == 0 && !s->dry) {
         rc = assemble_set(s, &set, &err);
-    settle_set(s, &set, &err, rc);
-    free(set.devs);
+        settle_set(&set, &err, rc);
+    }
+    free_set(&set);
     if (rc == 0)
         return;
     log_error("array %s: %s", set.known ? set.known->name : first->name, first->reason);
@@ -258,6 +280,7 @@ static void hand_over_pvs(struct scan *s)
             blockdev_close(f->dev);
         } else {
             pv->dev = f->dev;
+            pv->just_found = !f->remembered;
         }
         f->dev = NULL;
     }
@@ -273,6 +296,7 @@ static void settle_pvs(struct scan *s)
         if (!pv || !pv->dev || f->member)
             continue;
         f->taken = pv->vg != NULL;
+        pv->just_found = false;
         if (f->taken)
             continue;
         snprintf(f->reason, sizeof f->reason, "%s", *pv->reason ? pv->reason : "of no group");

@@ -149,6 +149,18 @@ class Missing(unittest.TestCase):
             self.assertEqual(h.as_known(), before)
             h.verify()
 
+    def test_assembling_by_hand_brings_back_what_stood_on_it(self):
+        with Stack() as h:
+            before = h.as_known()
+            h.stop()
+            for path in h.m:
+                os.rename(path, path + ".moved")
+            h.start()
+            h.ashlar("array", "assemble", "a0", *[p + ".moved" for p in h.m])
+            after = h.as_known()
+            self.assertEqual((after["exports"], after["missing"]), (before["exports"], []))
+            h.verify()
+
     def test_a_missing_array_can_be_forgotten(self):
         with Stack() as h:
             h.stop()
@@ -259,6 +271,45 @@ class Names(unittest.TestCase):
         with Host() as h:
             m, _ = self.two(h)
             self.assertIn(m[0], h.refusal("array", "assemble", "again", *m[:2]))
+
+
+    def test_two_groups_of_one_name(self):
+        with Host() as h:
+            pv = h.members(2, "32M", prefix="pv")
+            uuids = []
+            for path in pv:
+                h.ashlar("vg", "create", "twin", path)
+                uuids.append(h.ashlar("vg", "show", "twin")["uuid"])
+                h.stop()
+                os.unlink(os.path.join(h.dir, "state", "state.json"))
+                h.start()
+            self.assertEqual(h.ashlar("scan", pv[0])["vgs"], ["twin"])
+            found = h.ashlar("scan", *pv)
+            self.assertEqual(found["vgs"], [])
+            for uuid in uuids:
+                self.assertIn(uuid, found["found"][0]["reason"])
+            self.assertEqual(h.ashlar("vg", "show", "twin")["uuid"], uuids[0])
+
+    def test_a_copy_of_a_member(self):
+        """Bytes for bytes the same, in a configured path: the array starts from the paths it had."""
+        with Stack() as h:
+            h.stop()
+            copies = os.path.join(h.dir, "copies")
+            os.mkdir(copies)
+            copy = shutil.copy(h.m[0], copies)
+            pv = shutil.copy(h.pv, copies)
+            with open(h.config, "w") as f:
+                f.write(f"[scan]\npaths = {copies}\n")
+            before = [open(p, "rb").read() for p in (copy, pv)]
+            h.start()
+            self.assertEqual(sorted(states(h.array("a0"))), h.m)
+            self.assertEqual(h.array("a0")["state"], "clean")
+            self.assertEqual([v["partial"] for v in h.ashlar("vg", "list")["vgs"]], [False, False])
+            h.verify()
+            found = {f["path"]: f for f in h.ashlar("scan")["found"]}
+            self.assertFalse(found[copy]["taken"] or found[pv]["taken"])
+            self.assertTrue(found[copy]["reason"] and found[pv]["reason"])
+            self.assertEqual([open(p, "rb").read() for p in (copy, pv)], before)
 
 
 class DryRun(unittest.TestCase):

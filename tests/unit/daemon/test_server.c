@@ -137,6 +137,33 @@ static void test_subscriber(void)
     fixture_run(subscriber);
 }
 
+/* One that does not read while events come by the thousand: nobody waits for it, it is dropped. */
+static void slow_subscriber(struct fixture *f)
+{
+    char buf[4096];
+    struct stream *s;
+    ssize_t n;
+
+    start(f);
+    s = dial(f);
+    say(s, subscribe, strlen(subscribe));
+    hears(s, done);
+    for (unsigned i = 0; i < 20 * EVENTS_KEPT; i++) {
+        events_post(&f->daemon.events, EVENT_VG_CHANGED, "vg", "%u", i);
+        co_yield ();
+    }
+    do
+        n = stream_read(s, buf, 1, sizeof buf);
+    while (n > 0);
+    stream_close(s);
+    rpc_server_stop(f->daemon.server);
+}
+
+static void test_slow_subscriber(void)
+{
+    fixture_run(slow_subscriber);
+}
+
 static void twice(struct fixture *f)
 {
     struct stream *s;
@@ -233,6 +260,7 @@ CU_TestInfo server_tests[] = {
     {"lines in any pieces", test_lines},
     {"lines of a megabyte and more", test_long_lines},
     {"a subscriber", test_subscriber},
+    {"a subscriber that does not read", test_slow_subscriber},
     {"subscribing twice", test_twice},
     {"waiting for a job", test_waiting},
     {"many requests at once", test_many},
