@@ -297,6 +297,30 @@ static void test_a_replace_cancelled_gives_the_spare_back(void)
     run_in_rt(cancelled_replace);
 }
 
+static void target_dies(void)
+{
+    struct rig r;
+
+    rig_init(&r, 4);
+    rig_create(&r, 1, 0, 2, 2);
+    array_start(r.array);
+    fill(&r);
+    rig_settle(&r);
+    rig_break(&r, 2, BLOCK_WRITE, DATA_BYTES + 3 * MIB, MIB, 0);
+    CU_ASSERT_EQUAL(array_fail(r.array, "d0", NULL), 0);
+    rig_wait(&r, rig_is_whole);
+    CU_ASSERT_EQUAL(rig_state(&r, 2), MEMBER_FAULTY);
+    CU_ASSERT_EQUAL(rig_state(&r, 3), MEMBER_IN_SYNC);
+    CU_ASSERT_EQUAL(rig_count_differing(&r), 0);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_when_a_spare_fails_the_next_one_takes_over(void)
+{
+    run_in_rt(target_dies);
+}
+
 #define LARGE_BYTES (160 * MIB)
 
 static void continued(void)
@@ -501,6 +525,7 @@ CU_TestInfo recovery_tests[] = {
     {"a replacement recovers when the original fails",
         test_a_replacement_recovers_when_the_original_fails},
     {"a replace cancelled gives the spare back", test_a_replace_cancelled_gives_the_spare_back},
+    {"when a spare fails the next one takes over", test_when_a_spare_fails_the_next_one_takes_over},
     {"recovery goes on after a restart", test_recovery_goes_on_after_a_restart},
     {"add refuses", test_add_refuses},
     {"members fail, come back and are replaced at random",
