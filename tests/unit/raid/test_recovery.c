@@ -403,6 +403,17 @@ static bool may_fail(struct rig *r, unsigned disk)
     return m && member_state(m) == MEMBER_IN_SYNC && members_can_lose(r->array, &m, 1);
 }
 
+/* For a while: it must not be the last copy by then. */
+static void hurt(struct rig *r, unsigned disk, enum block_kind kind)
+{
+    if (!may_fail(r, disk))
+        return;
+    rig_break(r, disk, kind, 0, 0, 2);
+    rig_work(r, 10);
+    if (members_find(r->array, rig_name(disk)))
+        fault_clear(r->disks[disk].fault);
+}
+
 static void come_back(struct rig *r, unsigned disk)
 {
     struct blockdev *d;
@@ -435,12 +446,10 @@ static void stir(struct rig *r)
         array_fail(r->array, rig_name(disk), NULL);
         break;
     case 1:
-        if (may_fail(r, disk))
-            rig_break(r, disk, BLOCK_WRITE, 0, 0, 1);
+        hurt(r, disk, BLOCK_WRITE);
         break;
     case 2:
-        if (may_fail(r, disk))
-            rig_break(r, disk, BLOCK_READ, 0, 0, 2);
+        hurt(r, disk, BLOCK_READ);
         break;
     case 3:
         array_replace(r->array, rig_name(disk), NULL, NULL);
