@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The NBD server: its socket, its exports, and the lives of its connections.
+ * The NBD server: its socket, and the lives of its connections.
  *
  * The acceptor runs on the control worker and hands each connection to a data worker, in turn,
  * where it stays. A connection takes itself off the list as the last thing it does, all of it under
@@ -12,7 +12,6 @@
  */
 #include "export/nbd.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,41 +23,6 @@
 /* Of the socket: a long reply goes out in one piece. */
 #define SOCKET_BUFFER_BYTES (2u << 20)
 
-static struct nbd_export *find(const struct nbd_server *s, const struct nbd_string *name)
-{
-    list_for_each (link, &s->exports) {
-        struct nbd_export *e = container_of(link, struct nbd_export, link);
-
-        if (nbd_string_is(name, e->name) || (!name->length && s->export_count == 1))
-            return e;
-    }
-    return NULL;
-}
-
-bool nbd_attach(struct nbd_connection *c, const struct nbd_string *name)
-{
-    struct nbd_export *e;
-
-    co_mutex_lock(&c->server->lock);
-    e = find(c->server, name);
-    if (e && !atomic_load(&c->closing)) {
-        c->export = e;
-        e->clients++;
-    }
-    co_mutex_unlock(&c->server->lock);
-    return c->export;
-}
-
-void nbd_detach(struct nbd_connection *c)
-{
-    co_mutex_lock(&c->server->lock);
-    if (c->export)
-        c->export->clients--;
-    c->export = NULL;
-    co_mutex_unlock(&c->server->lock);
-    co_event_set(&c->server->departure);
-}
-
 void nbd_set_transmitting(struct nbd_connection *c)
 {
     co_mutex_lock(&c->server->lock);
@@ -68,7 +32,7 @@ void nbd_set_transmitting(struct nbd_connection *c)
     co_mutex_unlock(&c->server->lock);
 }
 
-/* From any worker, with the lock held. */
+/* With the lock held. */
 static void disconnect(struct nbd_connection *c)
 {
     atomic_store(&c->closing, true);
@@ -77,6 +41,30 @@ static void disconnect(struct nbd_connection *c)
     else
         stream_shutdown(c->stream);
     co_event_set(&c->changed);
+}
+
+void nbd_disconnect_all(struct nbd_server *s, const struct nbd_export *e)
+{
+    unsigned left;
+
+    for (;;) {
+        co_event_clear(&s->departure);
+        left = 0;
+        co_mutex_lock(&s->lock);
+        list_for_each (link, &s->connections) {
+            struct nbd_connection *c = container_of(link, struct nbd_connection, link);
+
+            if (e && c->export != e)
+                continue;
+            left++;
+            if (!atomic_load(&c->closing))
+                disconnect(c);
+        }
+        co_mutex_unlock(&s->lock);
+        if (!left)
+            break;
+        co_event_wait(&s->departure);
+    }
 }
 
 static void serve(struct nbd_connection *c)
@@ -239,122 +227,12 @@ int nbd_server_start(struct nbd_server **s, const struct nbd_params *params, str
     return 0;
 }
 
-int nbd_server_add(
-    struct nbd_server *s, const char *name, struct blockdev *d, bool read_only, struct error *err)
-{
-    struct nbd_string wanted = {name, strlen(name)};
-    struct nbd_export *e;
-    bool taken;
-    int rc;
-
-    if (!wanted.length || wanted.length > NBD_NAME_MAX)
-        return error_set(err, EINVAL, "an export's name has 1 to %d bytes", NBD_NAME_MAX);
-    e = calloc(1, sizeof *e + wanted.length + 1);
-    if (!e)
-        return error_set(err, ENOMEM, "out of memory");
-    rc = blockdev_use(d, false);
-    if (rc < 0) {
-        free(e);
-        return error_set(err, -rc, "cannot export %s: %s", d->name, strerror(-rc));
-    }
-    memcpy(e->name, name, wanted.length);
-    e->dev = d;
-    e->read_only = read_only || (d->capabilities & BLOCK_READ_ONLY);
-    co_mutex_lock(&s->lock);
-    taken = find(s, &wanted);
-    if (!taken) {
-        list_append(&s->exports, &e->link);
-        s->export_count++;
-    }
-    co_mutex_unlock(&s->lock);
-    if (!taken)
-        return 0;
-    blockdev_unuse(d);
-    free(e);
-    return error_set(err, EEXIST, "%s serves an export %s already", s->path, name);
-}
-
-/* Disconnects those attached to `e` (NULL: all) and waits until they have gone. */
-static void disconnect_all(struct nbd_server *s, const struct nbd_export *e)
-{
-    unsigned left;
-
-    for (;;) {
-        co_event_clear(&s->departure);
-        left = 0;
-        co_mutex_lock(&s->lock);
-        list_for_each (link, &s->connections) {
-            struct nbd_connection *c = container_of(link, struct nbd_connection, link);
-
-            if (e && c->export != e)
-                continue;
-            left++;
-            if (!atomic_load(&c->closing))
-                disconnect(c);
-        }
-        co_mutex_unlock(&s->lock);
-        if (!left)
-            break;
-        co_event_wait(&s->departure);
-    }
-}
-
-/* It is on no list any more. */
-static void free_export(struct nbd_server *s, struct nbd_export *e)
-{
-    disconnect_all(s, e);
-    blockdev_unuse(e->dev);
-    free(e);
-}
-
-static struct nbd_export *take_off(struct nbd_server *s, struct nbd_export *e)
-{
-    list_remove(&e->link);
-    s->export_count--;
-    return e;
-}
-
-int nbd_server_remove(struct nbd_server *s, const char *name)
-{
-    struct nbd_string wanted = {name, strlen(name)};
-    struct nbd_export *e;
-
-    co_mutex_lock(&s->lock);
-    e = wanted.length ? find(s, &wanted) : NULL;
-    if (e)
-        take_off(s, e);
-    co_mutex_unlock(&s->lock);
-    if (!e)
-        return -ENOENT;
-    free_export(s, e);
-    return 0;
-}
-
-unsigned nbd_server_exports(const struct nbd_server *s)
-{
-    return s->export_count;
-}
-
-unsigned nbd_server_clients(struct nbd_server *s, const char *name)
-{
-    struct nbd_string wanted = {name, strlen(name)};
-    const struct nbd_export *e;
-    unsigned clients;
-
-    co_mutex_lock(&s->lock);
-    e = wanted.length ? find(s, &wanted) : NULL;
-    clients = e ? e->clients : 0;
-    co_mutex_unlock(&s->lock);
-    return clients;
-}
-
 void nbd_server_stop(struct nbd_server *s)
 {
     listener_shutdown(s->listener);
     wait_group_wait(&s->acceptor);
-    disconnect_all(s, NULL);
-    while (!list_empty(&s->exports))
-        free_export(s, take_off(s, container_of(s->exports.next, struct nbd_export, link)));
+    nbd_disconnect_all(s, NULL);
+    nbd_exports_fini(s);
     listener_close(s->listener);
     free_server(s);
 }

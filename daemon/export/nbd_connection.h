@@ -4,7 +4,7 @@
  *
  * A connection and all of its coroutines live on one worker, so what it holds needs no lock. The
  * server's list of connections and exports, and who is attached to what, belong to server->lock;
- * other threads reach a connection only under it, through nbd_disconnect.
+ * other threads reach a connection only under it, when they disconnect it.
  *
  * The coroutines of a connection: the reader, which is there from accept to the end (handshake,
  * then one request after the other), and one for each request in flight.
@@ -89,7 +89,7 @@ struct nbd_connection {
     /* server->lock: */
     struct list link;
     struct nbd_export *export;
-    bool transmitting; /* replies in flight count: see nbd_disconnect */
+    bool transmitting; /* replies in flight count: see nbd.c */
     atomic_bool closing;
 
     /* Handshake. */
@@ -113,12 +113,18 @@ struct nbd_connection {
 /* nbd.c */
 /* Takes the stream, also on failure: -EMFILE when there are too many clients, -ENOMEM. */
 int nbd_accept(struct nbd_server *s, struct stream *stream);
+/* Transmission begins: from now on we let it take its replies when we disconnect. */
+void nbd_set_transmitting(struct nbd_connection *c);
+/* Disconnects those attached to `e` (NULL: all) and waits until they have gone. */
+void nbd_disconnect_all(struct nbd_server *s, const struct nbd_export *e);
+
+/* nbd_export.c */
 /* Attaches the connection to the export of that name ("" is the only one there is); false: there is
  * none. */
 bool nbd_attach(struct nbd_connection *c, const struct nbd_string *name);
 void nbd_detach(struct nbd_connection *c);
-/* Transmission begins: from now on we let it take its replies when we disconnect. */
-void nbd_set_transmitting(struct nbd_connection *c);
+/* Of a server that has no connections any more. */
+void nbd_exports_fini(struct nbd_server *s);
 
 /* nbd_handshake.c: NULL when an export is attached, else why the connection ends. */
 const char *nbd_handshake(struct nbd_connection *c);
