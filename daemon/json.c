@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Deepest nesting of brackets outside strings; right for valid JSON, a bound for anything else. */
 static unsigned depth(const char *text, size_t length)
@@ -39,4 +41,20 @@ int json_parse(const char *text, size_t length, json_t **json, struct error *err
     }
     return error_set(err, json_error_code(&why) == json_error_out_of_memory ? ENOMEM : EINVAL,
         "not JSON: line %d, column %d: %s", why.line, why.column, why.text);
+}
+
+json_t *json_text(const char *text)
+{
+    json_t *json = json_string(text);
+    char *clean;
+
+    if (json || !text)
+        return json;
+    clean = strdup(text);
+    for (char *c = clean; c && *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    json = json_string(clean);
+    free(clean);
+    return json;
 }

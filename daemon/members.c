@@ -2,7 +2,7 @@
 #include "members.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,13 +30,26 @@ static int refuse_own(struct daemon *d, const char *path, struct error *err)
     return 0;
 }
 
-int member_refuse(struct daemon *d, const char *path, unsigned flags, struct error *err)
+int member_refuse_path(const char *path, struct error *err)
 {
-    int rc;
+    json_t *text = json_string(path);
+    bool utf8 = text != NULL;
 
+    json_decref(text);
     if (path[0] != '/')
         return error_set(err, EINVAL, "%s is not an absolute path", path);
-    rc = refuse_own(d, path, err);
+    if (strlen(path) >= sizeof((struct blockdev *)NULL)->name)
+        return error_set(err, EINVAL, "%s: the path is too long, by %zu bytes", path,
+            strlen(path) + 1 - sizeof((struct blockdev *)NULL)->name);
+    return utf8 ? 0 : error_set(err, EINVAL, "the path is not UTF-8");
+}
+
+int member_refuse(struct daemon *d, const char *path, unsigned flags, struct error *err)
+{
+    int rc = member_refuse_path(path, err);
+
+    if (rc == 0)
+        rc = refuse_own(d, path, err);
     return rc ? rc : probe_refuse(path, flags != 0, err);
 }
 

@@ -21,7 +21,10 @@ struct members {
 #define MEMBERS_FORCE 1u /* over signatures (never over a holder) */
 #define MEMBERS_KNOWN 2u /* they bear what is looked for: signatures are no reason to refuse */
 
-/* -EBUSY with who has the path: this daemon or somebody else; -EEXIST for a signature. */
+/* -EINVAL for a path that cannot be remembered: relative, longer than a device's name, not UTF-8.
+ */
+int member_refuse_path(const char *path, struct error *err);
+/* The same; -EBUSY with who has the path: this daemon or somebody else; -EEXIST for a signature. */
 int member_refuse(struct daemon *d, const char *path, unsigned flags, struct error *err);
 /* Checks and opens all, or none. */
 int members_open(struct daemon *d, struct members *m, const char *const *paths, unsigned count,

@@ -127,8 +127,10 @@ static int examine(struct scan_found *f, struct error *err)
 static int look(struct scan_found *f, struct error *err)
 {
     struct probe_result *result = calloc(1, sizeof *result);
-    int rc = result ? probe_path(f->path, result, err) : -ENOMEM;
+    int rc = member_refuse_path(f->path, err);
 
+    if (rc == 0)
+        rc = result ? probe_path(f->path, result, err) : -ENOMEM;
     if (rc == 0) {
         snprintf(f->what, sizeof f->what, "%s", result->signature);
         if (*result->holder)

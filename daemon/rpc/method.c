@@ -39,7 +39,7 @@ static const char *const type_names[] = {[RPC_TEXT] = "string",
     [RPC_FLAG] = "boolean",
     [RPC_LIST] = "list"};
 
-static const struct rpc_method *find_method(const char *name)
+const struct rpc_method *rpc_find_method(const char *name)
 {
     for (unsigned noun = 0; rpc_methods[noun]; noun++)
         for (const struct rpc_method *m = rpc_methods[noun]; m->name; m++)
@@ -112,7 +112,7 @@ static const char *bad_value(const struct rpc_param *p, const json_t *value)
     return "is of no known type";
 }
 
-static int check_params(const struct rpc_method *m, json_t *params, struct error *err)
+int rpc_check_params(const struct rpc_method *m, json_t *params, struct error *err)
 {
     const char *name;
     json_t *value;
@@ -136,8 +136,8 @@ static json_t *error_object(int code, const struct error *err)
 {
     const char *name = strerrorname_np(err->code);
 
-    return json_pack("{s:i, s:s, s:{s:s}}", "code", code, "message", err->text, "data", "errno",
-        name ? name : "EIO");
+    return json_pack("{s:i, s:o, s:{s:s}}", "code", code, "message", json_text(err->text), "data",
+        "errno", name ? name : "EIO");
 }
 
 /* Takes over id, result and error. */
@@ -175,7 +175,7 @@ static int run(struct rpc_call *call, const struct rpc_method *m)
 /* Returns 0 or the code of the error in call->err. */
 static int check_and_run(struct rpc_call *call, const json_t *method)
 {
-    const struct rpc_method *m = find_method(json_string_value(method));
+    const struct rpc_method *m = rpc_find_method(json_string_value(method));
     int rc;
 
     if (!m) {
@@ -186,7 +186,7 @@ static int check_and_run(struct rpc_call *call, const json_t *method)
         error_set(call->err, EINVAL, "%s: parameters are named (a JSON object)", m->name);
         return RPC_INVALID_PARAMS;
     }
-    if (check_params(m, call->params, call->err))
+    if (rpc_check_params(m, call->params, call->err))
         return RPC_INVALID_PARAMS;
     rc = run(call, m);
     if (rc == 0)

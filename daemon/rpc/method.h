@@ -82,6 +82,10 @@ char *rpc_answer(struct rpc_call *call, const char *line, size_t length);
 /* The answer to what could not be read at all. */
 char *rpc_error_line(int code, const char *text);
 
+/* The steps of it. NULL: there is none. -EINVAL: an object that does not fit. */
+const struct rpc_method *rpc_find_method(const char *name);
+int rpc_check_params(const struct rpc_method *m, json_t *params, struct error *err);
+
 /* Parameters, as checked; what is absent is NULL, the default, an empty list. */
 const char *rpc_text(const struct rpc_call *call, const char *name);
 uint64_t rpc_integer(const struct rpc_call *call, const char *name, uint64_t absent);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon.h"
+#include "json.h"
 #include "lvm/vg.h"
 #include "rpc/method.h"
 #include "scan.h"

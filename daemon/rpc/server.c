@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "daemon.h"
 #include "events.h"
+#include "json.h"
 #include "rpc/method.h"
 #include "rt/worker.h"
 
@@ -290,9 +291,9 @@ void rpc_server_stop(struct rpc_server *s)
 
 static char *event_line(const struct event *e)
 {
-    json_t *json = json_pack("{s:s, s:s, s:{s:I, s:I, s:s, s:s, s:s}}", "jsonrpc", "2.0", "method",
+    json_t *json = json_pack("{s:s, s:s, s:{s:I, s:I, s:s, s:o, s:o}}", "jsonrpc", "2.0", "method",
         "event", "params", "seq", (json_int_t)e->seq, "time", (json_int_t)e->time_seconds, "kind",
-        event_kind_name(e->kind), "target", e->target, "text", e->text);
+        event_kind_name(e->kind), "target", json_text(e->target), "text", json_text(e->text));
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
     json_decref(json);

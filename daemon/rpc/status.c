@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* status: everything at once. */
 #include "daemon.h"
+#include "json.h"
 #include "rpc/method.h"
 #include "rpc/objects.h"
 #include "rt/worker.h"
 
 static int add_missing(json_t *list, const char *kind, const char *name, const char *reason)
 {
-    return json_array_append_new(
-        list, json_pack("{s:s, s:s, s:s}", "kind", kind, "name", name, "reason", reason));
+    return json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "kind", kind, "name",
+                                           json_text(name), "reason", json_text(reason)));
 }
 
 /* What is known and could not be brought up. */

@@ -236,6 +236,22 @@ class Scan(unittest.TestCase):
                              [("fs", found[0]["what"], False)])
 
 
+    def test_odd_paths(self):
+        """Too long to be a device's name, or not text: told, not taken, and nothing else suffers."""
+        with Host() as h:
+            m = h.members(2, "64M")
+            h.ashlar("array", "create", "a0", "--level", 1, *m)
+            h.ashlar("array", "stop", "a0")
+            odd = os.path.join(h.dir, "odd")
+            os.mkdir(odd)
+            long = shutil.copy(m[0], os.path.join(odd, "x" * 120))
+            os.rename(shutil.copy(m[0], os.path.join(odd, "n")), os.path.join(odd.encode(), b"\xff\xfe"))
+            self.assertIn("too long", h.refusal("array", "assemble", "a0", long, m[1]))
+            self.assertIn("too long", h.refusal("vg", "create", "vg", long))
+            self.assertEqual(h.ashlar("scan", odd)["arrays"], [])
+            self.assertEqual(h.ashlar("scan", odd, *m)["arrays"], ["a0"])
+
+
 class Names(unittest.TestCase):
     def two(self, h):
         """Two arrays of one name; the first is up."""

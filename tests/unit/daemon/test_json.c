@@ -63,9 +63,29 @@ static void test_megabyte_of_brackets(void)
     free(text);
 }
 
+static void text_becomes(const char *text, const char *want)
+{
+    json_t *json = json_text(text);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(json);
+    CU_ASSERT_STRING_EQUAL(json_string_value(json), want);
+    json_decref(json);
+}
+
+static void test_any_text(void)
+{
+    text_becomes("", "");
+    text_becomes("plain \xc3\xa4", "plain \xc3\xa4");
+    text_becomes("cut \xc3", "cut ?");
+    text_becomes("\xff\xfe/a", "?"
+                               "?/a");
+    CU_ASSERT_PTR_NULL(json_text(NULL));
+}
+
 CU_TestInfo json_tests[] = {
     {"documents", test_documents},
     {"depth is bounded", test_depth},
+    {"texts of any bytes", test_any_text},
     {"a megabyte of brackets", test_megabyte_of_brackets},
     CU_TEST_INFO_NULL,
 };
