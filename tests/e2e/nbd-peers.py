@@ -215,7 +215,7 @@ class Fio(unittest.TestCase):
             for bs, depth in (("4k", 1), ("4k", 64), ("64k", 32), ("1M", 8), ("512-64k", 16)):
                 with self.subTest(memory=memory, bs=bs, depth=depth), Served(memory) as s:
                     run(*self.words(s, "--rw=randwrite", f"--bsrange={bs}" if "-" in bs else f"--bs={bs}", f"--iodepth={depth}",
-                                    "--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--bs_unaligned=0"))
+                                    "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--do_verify=1", "--bs_unaligned=0"))
 
     def test_a_client_that_is_killed(self):
         with Served() as s:
