@@ -50,12 +50,13 @@ static void show_members(json_t *array)
 
 static void show_array(const struct cli *cli, json_t *array)
 {
+    bool chunked = json_integer_value(json_object_get(array, "chunk_bytes")) > 0;
     char level[64], sync[64];
 
-    printf("%s: %s, %s, chunk %s, %s, sync %s\n", text_of(array, "name"),
+    printf("%s: %s, %s%s%s, %s, sync %s\n", text_of(array, "name"),
         level_text(array, level, sizeof level), size_of(array, "size_bytes"),
-        size_of(array, "chunk_bytes"), text_of(array, "state"),
-        sync_text(array, sync, sizeof sync));
+        chunked ? ", chunk " : "", chunked ? size_of(array, "chunk_bytes") : "",
+        text_of(array, "state"), sync_text(array, sync, sizeof sync));
     printf("uuid %s, %s not known to be in sync\n", text_of(array, "uuid"),
         size_of(array, "unsynced_bytes"));
     show_members(array);
