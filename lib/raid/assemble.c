@@ -128,6 +128,12 @@ static int gather(struct findings *f, struct blockdev **members, unsigned count,
     return rc;
 }
 
+/* By itself: one that was only away. One that failed, or was failed, waits for an administrator. */
+static bool comes_back(const struct raid_assembly_member *found)
+{
+    return found->may_readd && found->use == RAID_USE_STALE;
+}
+
 static enum array_member_state state_of(const struct raid_assembly_member *found)
 {
     static const enum array_member_state states[] = {
@@ -138,15 +144,15 @@ static enum array_member_state state_of(const struct raid_assembly_member *found
         [RAID_USE_FAULTY] = MEMBER_FAULTY,
         [RAID_USE_STALE] = MEMBER_STALE,
     };
-    return found->may_readd ? MEMBER_RECOVERING : states[found->use];
+    return comes_back(found) ? MEMBER_RECOVERING : states[found->use];
 }
 
 static void place(struct member *m, const struct raid_assembly_member *found)
 {
     m->role = found->role;
     atomic_store(&m->state, state_of(found));
-    m->by_bitmap = found->may_readd || found->recover_by_bitmap;
-    if (!found->may_readd && member_state(m) != MEMBER_IN_SYNC &&
+    m->by_bitmap = comes_back(found) || found->recover_by_bitmap;
+    if (!comes_back(found) && member_state(m) != MEMBER_IN_SYNC &&
         found->recovery_offset_bytes != UINT64_MAX)
         atomic_store(&m->recovered_bytes, found->recovery_offset_bytes);
 }

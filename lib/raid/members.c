@@ -177,12 +177,13 @@ static uint16_t role_on_disk(const struct member *m)
     }
 }
 
-/* A device that had a role and is not here any more counts as failed. */
+/* A device that had a role and is not here loses it, as in the kernel; one that failed stays
+ * faulty, also when it has been removed. */
 static void compose_roles(struct array *a)
 {
     for (uint32_t i = 0; i < a->sb.max_dev; i++)
         if (md_role_is_active(a->sb.dev_roles[i]))
-            a->sb.dev_roles[i] = MD_DISK_ROLE_FAULTY;
+            a->sb.dev_roles[i] = MD_DISK_ROLE_SPARE;
     list_for_each (it, &a->members) {
         struct member *m = container_of(it, struct member, link);
         if (member_state(m) != MEMBER_STALE)
