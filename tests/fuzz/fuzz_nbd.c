@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,9 +21,8 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define DISK_BYTES  (1u << 20)
-#define INPUT_MAX   (64u << 10)
-#define SOCKET_PATH "/tmp/fuzz-nbd"
+#define DISK_BYTES (1u << 20)
+#define INPUT_MAX  (64u << 10)
 
 /* Client flags; structured replies, base:allocation, GO. */
 static const uint8_t handshake[] =
@@ -64,11 +65,18 @@ static void talk(void *arg)
     sem_post(&fuzz.ended);
 }
 
+static char socket_path[64];
+
+static void remove_socket(void)
+{
+    unlink(socket_path);
+}
+
 /* The server stays for all inputs. */
 static void serve(void *arg)
 {
     struct worker *self = worker_self();
-    struct nbd_params params = {.path = SOCKET_PATH,
+    struct nbd_params params = {.path = socket_path,
         .mode = 0600,
         .owner = (uid_t)-1,
         .group = (gid_t)-1,
@@ -96,6 +104,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     pthread_t thread;
 
     log_set_level(LOG_ERROR);
+    /* one of its own, since several fuzzers may run */
+    snprintf(socket_path, sizeof socket_path, "/tmp/fuzz-nbd.%d", (int)getpid());
+    atexit(remove_socket);
     sem_init(&fuzz.ended, 0, 0);
     assert(!rt_init(NULL, NULL));
     assert(!pthread_create(&thread, NULL, runtime, NULL));
