@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -81,6 +82,35 @@ class Restart(unittest.TestCase):
             h.start()
             self.assertEqual(h.as_known(), before)
             h.verify()
+
+    def test_orderly_under_load(self):
+        """What is in flight is answered; the array is clean, so nothing is synced after the start."""
+        with Stack() as h:
+            h.ashlar("array", "sync", "a0")
+            load = subprocess.Popen(["fio", "--name=load", "--ioengine=nbd", f"--uri={h.uri('vg/v')}", "--rw=randwrite", "--bs=4k", "--iodepth=16",
+                                     "--size=40M", "--time_based=1", "--runtime=30", "--output=/dev/null"], cwd=h.dir, stderr=subprocess.DEVNULL)
+            h.wait("a client", lambda: any(e["clients"] for e in h.ashlar("export", "list")["exports"]))
+            time.sleep(0.5)
+            h.stop()
+            self.assertNotEqual(load.wait(60), 0)
+            h.start()
+            self.assertEqual(h.array("a0")["unsynced_bytes"], 0)
+            self.assertEqual(h.ashlar("job", "list")["jobs"], [])
+            h.ashlar("array", "check", "a0")
+            self.assertEqual(h.array("a0")["sync"]["mismatch_bytes"], 0)
+
+    def test_recovery_goes_on_after_a_restart(self):
+        with Host() as h:
+            m = h.members(3, "512M")
+            h.ashlar("array", "create", "a0", "--level", 1, *m[:2])
+            h.uri("a0")
+            h.ashlar("array", "sync", "a0")
+            h.ashlar("array", "fail", "a0", m[0])
+            h.ashlar("array", "add", "a0", m[2])
+            h.restart()
+            h.wait_idle("a0")
+            a = h.array("a0")
+            self.assertEqual((a["state"] in ("clean", "active"), states(a)[m[2]]), (True, "in-sync"))
 
     def test_removed_things_stay_away(self):
         with Stack() as h:
