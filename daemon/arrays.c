@@ -39,9 +39,8 @@ int arrays_refuse_name(struct daemon *d, const char *name, const uint8_t *uuid, 
         return error_set(err, EEXIST, "there is an array %s already, UUID %s", name,
             uuid_format(other->uuid, text[0]));
     return error_set(err, EEXIST,
-        "two arrays have the name %s: UUID %s is known by it, UUID %s cannot be (array assemble "
-        "can "
-        "give it another name)",
+        "two arrays have the name %s: UUID %s is known by it, UUID %s cannot be "
+        "(array assemble can give it another name)",
         name, uuid_format(other->uuid, text[0]), uuid_format(uuid, text[1]));
 }
 
@@ -57,7 +56,8 @@ int arrays_find(struct daemon *d, const char *name, struct catalog_array **a, st
     return 0;
 }
 
-int arrays_refresh_members(struct catalog_array *a)
+/* After an assembly: what was remembered and has not come is away. */
+static int note_members(struct catalog_array *a, bool keep_away)
 {
     struct array_status *s = array_status(a->array);
     const char *names[ARRAY_MEMBERS_MAX];
@@ -68,9 +68,14 @@ int arrays_refresh_members(struct catalog_array *a)
         if (*s->members[i].name)
             names[count++] = s->members[i].name;
     if (s)
-        rc = catalog_set_members(a, names, count);
+        rc = catalog_change_members(a, names, count, keep_away && s->missing > 0);
     free(s);
     return rc;
+}
+
+int arrays_refresh_members(struct catalog_array *a)
+{
+    return note_members(a, false);
 }
 
 static int place(struct daemon *d, struct array *array, const char *name, const uint8_t uuid[16],
@@ -83,7 +88,7 @@ static int place(struct daemon *d, struct array *array, const char *name, const 
     if (fresh && !(a = catalog_add_array(d, name, uuid)))
         return -ENOMEM;
     a->array = array;
-    rc = arrays_refresh_members(a);
+    rc = note_members(a, true);
     if (rc == 0)
         rc = array_watch_start(a);
     if (rc) {

@@ -69,7 +69,7 @@ int arrays_destroy(struct catalog_array *a, struct error *err);
 /* The check of the last two. */
 int arrays_refuse_used(struct catalog_array *a, struct error *err);
 
-/* Takes the members' paths from the array, to be remembered. -ENOMEM. */
+/* Takes the members' paths from the array, to be remembered; what was away is given up. -ENOMEM. */
 int arrays_refresh_members(struct catalog_array *a);
 
 /* array_members.c */

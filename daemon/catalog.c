@@ -75,7 +75,10 @@ struct catalog_array *catalog_add_array(struct daemon *d, const char *name, cons
     if (!a)
         return NULL;
     a->members = calloc(1, sizeof *a->members);
-    if (!a->members) {
+    a->away = calloc(1, sizeof *a->away);
+    if (!a->members || !a->away) {
+        free_strings(a->members);
+        free_strings(a->away);
         free(a);
         return NULL;
     }
@@ -86,19 +89,78 @@ struct catalog_array *catalog_add_array(struct daemon *d, const char *name, cons
     return a;
 }
 
-int catalog_set_members(struct catalog_array *a, const char *const *members, unsigned count)
+static char **copy_strings(const char *const *strings, unsigned count)
 {
     char **copy = calloc(count + 1, sizeof *copy);
 
     for (unsigned i = 0; copy && i < count; i++)
-        if (!(copy[i] = strdup(members[i]))) {
+        if (!(copy[i] = strdup(strings[i]))) {
             free_strings(copy);
-            copy = NULL;
+            return NULL;
         }
+    return copy;
+}
+
+int catalog_set_members(struct catalog_array *a, const char *const *members, unsigned count)
+{
+    char **copy = copy_strings(members, count);
+
     if (!copy)
         return -ENOMEM;
     free_strings(a->members);
     a->members = copy;
+    return 0;
+}
+
+static bool among(const char *s, const char *const *strings, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!strcmp(s, strings[i]))
+            return true;
+    return false;
+}
+
+static unsigned length(char *const *strings)
+{
+    unsigned n = 0;
+
+    while (strings[n])
+        n++;
+    return n;
+}
+
+/* The paths it had, and those that were away, but for the members. */
+static char **left_over(
+    const struct catalog_array *a, const char *const *members, unsigned member_count)
+{
+    const char **rest = calloc(length(a->members) + length(a->away) + 1, sizeof *rest);
+    char *const *const lists[] = {a->members, a->away};
+    char **copy = NULL;
+    unsigned count = 0;
+
+    if (!rest)
+        return NULL;
+    for (unsigned l = 0; l < 2; l++)
+        for (char *const *s = lists[l]; *s; s++)
+            if (!among(*s, members, member_count) && !among(*s, rest, count))
+                rest[count++] = *s;
+    copy = copy_strings(rest, count);
+    free(rest);
+    return copy;
+}
+
+int catalog_change_members(
+    struct catalog_array *a, const char *const *members, unsigned count, bool keep_away)
+{
+    char **away = keep_away ? left_over(a, members, count) : copy_strings(NULL, 0);
+    int rc = away ? catalog_set_members(a, members, count) : -ENOMEM;
+
+    if (rc) {
+        free_strings(away);
+        return rc;
+    }
+    free_strings(a->away);
+    a->away = away;
     return 0;
 }
 
@@ -153,6 +215,7 @@ void catalog_drop_array(struct catalog_array *a)
 {
     list_remove(&a->link);
     free_strings(a->members);
+    free_strings(a->away);
     free(a);
 }
 

@@ -41,7 +41,8 @@ struct catalog_array {
     char name[ARRAY_NAME_MAX]; /* on this host; array_assemble may have given it another than its
                                   superblocks have */
     uint8_t uuid[16];
-    char **members;        /* paths, NULL-terminated: where to look for it */
+    char **members;        /* paths, NULL-terminated: it has them, or where to look for it */
+    char **away;           /* paths of former members that it lacks: to be looked at again */
     struct array *array;   /* NULL: known, not assembled */
     char reason[256];      /* why not */
     bool unstarted;        /* array_start is due */
@@ -98,6 +99,9 @@ void catalog_view_end(struct daemon *d);
 /* Known things without their devices; strings are copied. NULL, -ENOMEM: out of memory. */
 struct catalog_array *catalog_add_array(struct daemon *d, const char *name, const uint8_t uuid[16]);
 int catalog_set_members(struct catalog_array *a, const char *const *members, unsigned count);
+/* The same; of the paths it had, the others are `away` then (keep_away), or forgotten. */
+int catalog_change_members(
+    struct catalog_array *a, const char *const *members, unsigned count, bool keep_away);
 struct catalog_pv *catalog_add_pv(struct daemon *d, const char *path);
 /* Not in the list yet. */
 struct catalog_pv *catalog_make_pv(const char *path);

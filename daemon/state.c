@@ -50,6 +50,8 @@ static json_t *encode_array(const struct catalog_array *a)
 
     for (char **m = a->members; *m; m++)
         json_array_append_new(members, json_string(*m));
+    for (char **m = a->away; *m; m++)
+        json_array_append_new(members, json_string(*m));
     return json_pack(
         "{s:s, s:s, s:o}", "name", a->name, "uuid", uuid_format(a->uuid, uuid), "members", members);
 }

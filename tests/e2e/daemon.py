@@ -160,6 +160,14 @@ class Missing(unittest.TestCase):
             h.start()
             self.assertEqual(h.array("a0")["state"], "degraded")
             h.verify()
+            h.restart()
+            self.assertEqual(h.array("a0")["state"], "degraded")
+            h.stop()
+            os.rename(h.m[0] + ".away", h.m[0])
+            h.start()  # where it was is not forgotten, and the bitmap knows what it has missed
+            self.assertIn(h.m[0], states(h.array("a0")))
+            h.wait("whole", lambda: h.array("a0")["state"] in ("clean", "active"))
+            h.verify()
 
     def test_everything_away_stays_known(self):
         with Stack() as h:

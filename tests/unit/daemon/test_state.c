@@ -74,6 +74,38 @@ static void test_round_trip(void)
     fixture_run(round_trip);
 }
 
+/* A member that did not come is remembered until the array is changed by hand. */
+static void away(struct fixture *f)
+{
+    static const char *const all[] = {"/m/0", "/m/1", "/m/2"}, *const some[] = {"/m/1", "/new"};
+    struct catalog_array *a = catalog_add_array(&f->daemon, "a0", uuid);
+    char *text;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+    CU_ASSERT_EQUAL(catalog_set_members(a, all, 3), 0);
+    CU_ASSERT_EQUAL(catalog_change_members(a, some, 2, true), 0);
+    CU_ASSERT_STRING_EQUAL(a->members[0], "/m/1");
+    CU_ASSERT_STRING_EQUAL(a->members[1], "/new");
+    CU_ASSERT_STRING_EQUAL(a->away[0], "/m/0");
+    CU_ASSERT_STRING_EQUAL(a->away[1], "/m/2");
+    CU_ASSERT_PTR_NULL(a->away[2]);
+    text = state_encode(&f->daemon);
+    empty(&f->daemon);
+    CU_ASSERT_EQUAL(state_decode(&f->daemon, text, strlen(text), NULL), 0);
+    free(text);
+    a = catalog_find_array(&f->daemon.catalog, "a0");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+    CU_ASSERT_STRING_EQUAL(a->members[3], "/m/2");
+    CU_ASSERT_EQUAL(catalog_change_members(a, some, 2, false), 0);
+    CU_ASSERT_PTR_NULL(a->members[2]);
+    CU_ASSERT_PTR_NULL(a->away[0]);
+}
+
+static void test_away(void)
+{
+    fixture_run(away);
+}
+
 static void damaged(struct fixture *f)
 {
 #define HEAD "{\"version\": 1, \"next_job\": 1, "
@@ -220,6 +252,7 @@ static void test_uuid(void)
 
 CU_TestInfo state_tests[] = {
     {"round trip", test_round_trip},
+    {"members that are away", test_away},
     {"what is damaged is refused", test_damaged},
     {"every truncation is refused", test_truncated},
     {"saved and loaded", test_save_and_load},
