@@ -6,7 +6,7 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo config_tests[], json_tests[], events_tests[], jobs_tests[], state_tests[],
-    method_tests[], server_tests[];
+    members_tests[], scan_paths_tests[], method_tests[], server_tests[];
 
 int main(int argc, char **argv)
 {
@@ -16,6 +16,8 @@ int main(int argc, char **argv)
         {.pName = "events", .pTests = events_tests},
         {.pName = "jobs", .pTests = jobs_tests},
         {.pName = "state", .pTests = state_tests},
+        {.pName = "members", .pTests = members_tests},
+        {.pName = "scan_paths", .pTests = scan_paths_tests},
         {.pName = "method", .pTests = method_tests},
         {.pName = "server", .pTests = server_tests},
         CU_SUITE_INFO_NULL,
