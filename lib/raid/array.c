@@ -33,6 +33,7 @@ int array_wait_change(struct array *a, uint64_t *version)
 {
     int rc;
 
+    wait_group_add(&a->watching, 1);
     spin_lock(&a->change_lock);
     while (a->version == *version && !a->closing) {
         wait_queue_wait(&a->watchers, &a->change_lock, "change of an array");
@@ -41,6 +42,7 @@ int array_wait_change(struct array *a, uint64_t *version)
     rc = a->closing ? -ESHUTDOWN : 0;
     *version = a->version;
     spin_unlock(&a->change_lock);
+    wait_group_done(&a->watching);
     return rc;
 }
 
@@ -74,6 +76,7 @@ static void init_locks(struct array *a)
     co_event_init(&a->wake);
     co_event_init(&a->stopped);
     wait_queue_init(&a->watchers);
+    wait_group_init(&a->watching);
     list_init(&a->members);
 }
 
@@ -398,10 +401,9 @@ void array_mark_clean(struct array *a)
     if (atomic_load(&a->failed) || array_flush_members(a))
         return;
     co_mutex_lock(&a->update);
-    if (a->dirty_on_disk) {
-        a->dirty_on_disk = false;
+    a->dirty = false;
+    if (members_resync_offset(a) != a->sb.resync_offset)
         members_write_superblocks(a);
-    }
     co_mutex_unlock(&a->update);
 }
 
@@ -414,12 +416,13 @@ static void stop_manager(struct array *a)
     co_event_wait(&a->stopped);
 }
 
-static void wake_watchers(struct array *a)
+static void dismiss_watchers(struct array *a)
 {
     spin_lock(&a->change_lock);
     a->closing = true;
     wait_queue_wake_all(&a->watchers);
     spin_unlock(&a->change_lock);
+    wait_group_wait(&a->watching);
 }
 
 static void wipe(struct array *a)
@@ -438,7 +441,7 @@ static int end(struct array *a, bool destroy, struct error *err)
 {
     if (blockdev_use(&a->dev, true))
         return error_set(err, EBUSY, "array %s is in use", a->name);
-    wake_watchers(a);
+    dismiss_watchers(a);
     stop_manager(a);
     array_quiesce(a);
     if (a->geometry.level != 0)

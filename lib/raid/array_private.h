@@ -61,6 +61,7 @@ struct bitmap_log {
     uint64_t bits;
     _Atomic uint32_t *chunks;
     _Atomic uint64_t unsynced; /* chunks that are */
+    _Atomic uint64_t due;      /* those of them that hold something */
     uint64_t offset_bytes;     /* on the members */
     uint64_t image_bytes;
     /* Under lock: */
@@ -129,7 +130,8 @@ struct array {
     unsigned member_count;
     struct md_superblock sb; /* what all members have in common */
     _Atomic uint64_t events; /* sb.events, for status */
-    bool dirty_on_disk;      /* the superblocks say that copies may differ */
+    bool dirty;              /* may be written: the superblocks are to say so */
+    _Atomic bool says_dirty; /* what they say, for that or because something is not in sync */
     struct block_op *sb_ops; /* room for all members */
     struct member **sb_targets;
 
@@ -143,6 +145,7 @@ struct array {
     uint64_t version;
     bool closing;
     struct wait_queue watchers;
+    struct wait_group watching; /* those inside array_wait_change */
 };
 
 static inline struct array *array_of(struct blockdev *d)
@@ -217,6 +220,8 @@ int members_fail(struct array *a, struct member *const *failed, unsigned count);
 int members_record(struct array *a);
 /* Writes bitmap header and superblocks, with the next events. update is held. -EIO: as above. */
 int members_write_superblocks(struct array *a);
+/* What the superblocks are to say now. update is held. */
+uint64_t members_resync_offset(const struct array *a);
 /* Before the first write after a while. */
 int members_activate(struct array *a);
 
@@ -308,7 +313,6 @@ int sync_run_stretch(
 
 /* resync.c, recovery.c: all of an action; 0, -ECANCELED, -EIO. */
 int resync_run(struct array *a);
-bool resync_needed(const struct array *a);
 int recovery_run(struct array *a);
 /* After it ended well: the member becomes one in sync, durably. control is held. */
 void recovery_finish(struct array *a, struct member *target);

@@ -172,38 +172,66 @@ static int add_members(struct array *a, const struct findings *f)
     return 0;
 }
 
+/* Room for a bitmap at the array's bitmap_offset, on the member that has the least. */
+static uint64_t bitmap_room_bytes(const struct array *a)
+{
+    int64_t room = INT64_MAX / MD_SECTOR_BYTES;
+
+    list_for_each (it, &a->members) {
+        const struct md_superblock *sb = &container_of(it, struct member, link)->sb;
+        int64_t end = (int64_t)sb->data_offset - MD_SUPERBLOCK_OFFSET;
+        if (sb->bblog_size && sb->bblog_offset > a->sb.bitmap_offset)
+            end = MIN(end, (int64_t)sb->bblog_offset);
+        room = MIN(room, end - a->sb.bitmap_offset);
+    }
+    return a->sb.bitmap_offset <= 0 || room <= 0 ? 0 : (uint64_t)room * MD_SECTOR_BYTES;
+}
+
 /* Header of the bitmap to be made when there is none that can be used. */
-static struct md_bitmap_header new_header(const struct array *a)
+static struct md_bitmap_header new_header(const struct array *a, uint64_t room_bytes)
 {
     uint64_t space_bytes = md_default_bitmap_space(a->sb.size) * MD_SECTOR_BYTES;
     struct md_bitmap_header h = {
         .sync_size = a->geometry.sync_bytes / MD_SECTOR_BYTES,
         .daemon_sleep = MD_BITMAP_DAEMON_SLEEP,
         .events_cleared = a->sb.events,
-        .chunk_bytes = (uint32_t)md_bitmap_default_chunk_bytes(
-            a->geometry.sync_bytes, MAX(space_bytes, (uint64_t)MD_BITMAP_ALIGN_BYTES)),
+        .chunk_bytes = (uint32_t)md_bitmap_default_chunk_bytes(a->geometry.sync_bytes,
+            MAX(MIN(space_bytes, room_bytes), (uint64_t)MD_BITMAP_ALIGN_BYTES)),
     };
 
     memcpy(h.uuid, a->sb.set_uuid, sizeof h.uuid);
     return h;
 }
 
+/* One that must be kept must fit everywhere; one that need not is made to, or done without. */
+static int choose_bitmap(struct array *a, const struct findings *f, struct error *err)
+{
+    int from = f->decision->bitmap_from;
+    uint64_t room_bytes = bitmap_room_bytes(a);
+    struct md_bitmap_header header = from >= 0 ? f->bitmaps[from] : new_header(a, room_bytes);
+    uint64_t bits = md_bitmap_bits(a->geometry.sync_bytes, header.chunk_bytes);
+
+    if (from >= 0 && MD_BITMAP_HEADER_BYTES + div_round_up(bits, 8) > room_bytes)
+        return error_set(
+            err, EBADMSG, "the bitmap of %s would reach into a member's data", a->name);
+    if (from < 0 && room_bytes < MD_BITMAP_ALIGN_BYTES)
+        a->sb.feature_map &= ~(uint32_t)MD_FEATURE_BITMAP_OFFSET;
+    return bitmap_log_init(a, &header, a->sb.feature_map & MD_FEATURE_BITMAP_OFFSET);
+}
+
 /*
  * Its bits: from a member that has a current one; else all that a resync has to go over. Each is
  * taken for a chunk that differs when the array was not clean.
  */
-static int load_bitmap(struct array *a, const struct findings *f)
+static int load_bitmap(struct array *a, const struct findings *f, struct error *err)
 {
     const struct raid_assembly *decision = f->decision;
-    int from = decision->bitmap_from;
-    bool on_disk = a->sb.feature_map & MD_FEATURE_BITMAP_OFFSET;
-    struct md_bitmap_header header = from >= 0 ? f->bitmaps[from] : new_header(a);
-    int rc = bitmap_log_init(a, &header, on_disk);
+    int rc = choose_bitmap(a, f, err);
 
     if (rc)
         return rc;
-    if (from >= 0)
-        rc = bitmap_log_load(a, f->devices[from]);
+    if (decision->bitmap_from >= 0)
+        rc = bitmap_log_load(a, f->devices[decision->bitmap_from]);
     else
         bitmap_log_fill(a, decision->resync_from_bytes);
     if (!rc && decision->dirty)
@@ -240,14 +268,14 @@ static int build(
     rc = add_members(a, f);
     array_publish(a);
     if (!rc && a->geometry.level != 0)
-        rc = load_bitmap(a, f);
+        rc = load_bitmap(a, f, err);
     if (!rc)
         rc = sync_init(a);
-    a->dirty_on_disk = f->decision->dirty;
+    a->dirty = f->decision->dirty;
     if (!rc)
         rc = write_assembled(a);
     if (rc) {
-        error_set(err, -rc, "%s cannot be assembled: %s", a->name, strerror(-rc));
+        rc = error_prefix(err, rc, "%s cannot be assembled", a->name);
         array_free(a);
         return rc;
     }

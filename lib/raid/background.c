@@ -112,7 +112,7 @@ static void start_what_is_due(struct array *a)
         sync_start(a, ARRAY_RECOVERY, recovering, false);
     else if (replacing && is_due(a, ARRAY_REPLACE))
         sync_start(a, ARRAY_REPLACE, replacing, false);
-    else if (resync_needed(a) && is_due(a, ARRAY_RESYNC))
+    else if (atomic_load(&a->bitmap.due) && is_due(a, ARRAY_RESYNC))
         sync_start(a, ARRAY_RESYNC, NULL, false);
 }
 
@@ -137,16 +137,24 @@ static void step(struct array *a)
     co_mutex_unlock(&a->control);
 }
 
+/* Also once a resync has ended without anything being written. */
+static bool may_become_clean(const struct array *a)
+{
+    return atomic_load(&a->busy) ||
+           (atomic_load(&a->says_dirty) && !atomic_load(&a->bitmap.unsynced) &&
+               !atomic_load(&a->failed));
+}
+
 /* The superblocks are only looked after where there are copies. */
 static uint64_t tend(struct array *a, struct pace *p)
 {
     if (a->geometry.level == 0)
         return UINT64_MAX;
     step(a);
-    if (atomic_load(&a->busy))
+    if (may_become_clean(a))
         look_for_idleness(a, p);
     clean_bitmap(a, p);
-    return rt_now_ns() + (atomic_load(&a->busy) ? TICK_NS : SECOND_NS);
+    return rt_now_ns() + (may_become_clean(a) ? TICK_NS : SECOND_NS);
 }
 
 static void manage(void *arg)

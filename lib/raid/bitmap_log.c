@@ -106,12 +106,32 @@ void bitmap_log_fill(struct array *a, uint64_t from_bytes)
     words_from_image(b);
 }
 
-static void set_unsynced(struct bitmap_log *b, uint64_t chunk)
+static bool is_due(uint32_t word)
 {
-    uint32_t old = atomic_fetch_or(&b->chunks[chunk], CHUNK_UNSYNCED | CHUNK_DURABLE);
+    return word & CHUNK_UNSYNCED && word & CHUNK_USED;
+}
 
-    if (!(old & CHUNK_UNSYNCED))
-        atomic_fetch_add(&b->unsynced, 1);
+/* Keeps count: a chunk's word was `old` and is `word`. */
+static void count_change(struct bitmap_log *b, uint32_t old, uint32_t word)
+{
+    if ((old ^ word) & CHUNK_UNSYNCED)
+        atomic_fetch_add(&b->unsynced, word & CHUNK_UNSYNCED ? 1 : UINT64_MAX);
+    if (is_due(old) != is_due(word))
+        atomic_fetch_add(&b->due, is_due(word) ? 1 : UINT64_MAX);
+}
+
+static void set_flags(struct bitmap_log *b, uint64_t chunk, uint32_t flags)
+{
+    uint32_t old = atomic_fetch_or(&b->chunks[chunk], flags);
+
+    count_change(b, old, old | flags);
+}
+
+static void clear_flags(struct bitmap_log *b, uint64_t chunk, uint32_t flags)
+{
+    uint32_t old = atomic_fetch_and(&b->chunks[chunk], ~flags);
+
+    count_change(b, old, old & ~flags);
 }
 
 void bitmap_log_distrust(struct array *a)
@@ -119,13 +139,13 @@ void bitmap_log_distrust(struct array *a)
     struct bitmap_log *b = &a->bitmap;
 
     for (uint64_t i = 0; (i = md_bitmap_next(map_of(b), i, b->bits)) < b->bits; i++)
-        set_unsynced(b, i);
+        set_flags(b, i, CHUNK_UNSYNCED | CHUNK_DURABLE);
 }
 
 void bitmap_log_use_all(struct array *a)
 {
     for (uint64_t i = 0; i < a->bitmap.bits; i++)
-        atomic_fetch_or(&a->bitmap.chunks[i], CHUNK_USED);
+        set_flags(&a->bitmap, i, CHUNK_USED);
 }
 
 int bitmap_log_write_all(struct array *a, struct member *m)
@@ -271,6 +291,8 @@ static uint32_t enter_chunk(struct bitmap_log *b, uint64_t chunk)
     do
         word = (old + 1) | CHUNK_USED | CHUNK_TOUCHED;
     while (!atomic_compare_exchange_weak(&b->chunks[chunk], &old, word));
+    if (is_due(word) && !is_due(old))
+        atomic_fetch_add(&b->due, 1);
     return old;
 }
 
@@ -299,7 +321,7 @@ int bitmap_log_begin(struct array *a, uint64_t offset, uint64_t length)
     for (uint64_t i = first; i <= last; i++) {
         uint32_t old = enter_chunk(b, i);
         durable &= (old & CHUNK_DURABLE) != 0;
-        wakes |= (old & CHUNK_UNSYNCED) && !(old & CHUNK_USED);
+        wakes |= old & CHUNK_UNSYNCED && !is_due(old);
     }
     if (wakes)
         array_wake(a);
@@ -346,8 +368,7 @@ void bitmap_log_synced(struct array *a, uint64_t offset, uint64_t length)
 
     chunks_inside(a, offset, length, &first, &end);
     for (uint64_t i = first; i < end; i++)
-        if (atomic_fetch_and(&b->chunks[i], ~CHUNK_UNSYNCED) & CHUNK_UNSYNCED)
-            atomic_fetch_sub(&b->unsynced, 1);
+        clear_flags(b, i, CHUNK_UNSYNCED);
 }
 
 void bitmap_log_unused(struct array *a, uint64_t offset, uint64_t length)
@@ -356,7 +377,7 @@ void bitmap_log_unused(struct array *a, uint64_t offset, uint64_t length)
 
     chunks_inside(a, offset, length, &first, &end);
     for (uint64_t i = first; i < end; i++)
-        atomic_fetch_and(&a->bitmap.chunks[i], ~CHUNK_USED);
+        clear_flags(&a->bitmap, i, CHUNK_USED);
 }
 
 /* Marks a chunk that holds nothing; false: it holds something. */
@@ -368,8 +389,7 @@ static bool unsync_unused(struct bitmap_log *b, uint64_t chunk)
         if (word & CHUNK_USED)
             return false;
     while (!atomic_compare_exchange_weak(&b->chunks[chunk], &word, word | CHUNK_UNSYNCED));
-    if (!(word & CHUNK_UNSYNCED))
-        atomic_fetch_add(&b->unsynced, 1);
+    count_change(b, word, word | CHUNK_UNSYNCED);
     return true;
 }
 

@@ -222,6 +222,14 @@ static void part(struct array *a, struct member *m)
     member_free(m);
 }
 
+/* One that could not be given a role, to the caller. */
+static void give_back(struct array *a, struct member *m)
+{
+    atomic_store(&m->state, MEMBER_FAULTY);
+    array_settle_failures(a);
+    part(a, m);
+}
+
 static int readd(
     struct array *a, struct blockdev *dev, const struct md_superblock *sb, struct error *err)
 {
@@ -230,14 +238,14 @@ static int readd(
     int rc;
 
     if (!m || join(a, m)) {
-        free(m);
+        if (m)
+            member_free(m);
         return error_set(err, ENOMEM, "out of memory");
     }
     rc = array_place_member(a, m, role, MEMBER_RECOVERING, true);
     if (!rc && member_state(m) != MEMBER_FAULTY)
         return 0;
-    array_settle_failures(a);
-    part(a, m);
+    give_back(a, m);
     return error_set(err, EIO, "%s cannot be written", dev->name);
 }
 
@@ -384,7 +392,13 @@ static int replace(struct array *a, const char *name, struct blockdev *with, str
         rc = error_set(err, ENXIO, "%s has no spare", a->name);
     if (rc)
         return rc;
-    return array_place_member(a, spare, (unsigned)m->role, MEMBER_REPLACING, false);
+    if (!array_place_member(a, spare, (unsigned)m->role, MEMBER_REPLACING, false) &&
+        member_state(spare) == MEMBER_REPLACING)
+        return 0;
+    error_set(err, EIO, "%s cannot be written", spare->dev->name);
+    if (with)
+        give_back(a, spare);
+    return -EIO;
 }
 
 int array_replace(struct array *a, const char *member, struct blockdev *with, struct error *err)

@@ -196,13 +196,13 @@ static void compose_roles(struct array *a)
  * be synced. Otherwise regions that have never been synced keep it at 0, too; without a bitmap it
  * says where they begin.
  */
-static uint64_t resync_offset(const struct array *a)
+uint64_t members_resync_offset(const struct array *a)
 {
     const struct bitmap_log *b = &a->bitmap;
 
     if (a->geometry.copies == 1)
         return MD_MAX_SECTOR;
-    if (a->dirty_on_disk || (b->on_disk && atomic_load(&b->unsynced)))
+    if (a->dirty || (b->on_disk && atomic_load(&b->unsynced)))
         return 0;
     for (uint64_t i = 0; atomic_load(&b->unsynced) && i < b->bits; i++)
         if (atomic_load(&b->chunks[i]) & CHUNK_UNSYNCED)
@@ -214,8 +214,9 @@ static void compose(struct array *a)
 {
     a->sb.events++;
     a->sb.utime = rt_wall_seconds();
-    a->sb.resync_offset = resync_offset(a);
+    a->sb.resync_offset = members_resync_offset(a);
     atomic_store(&a->events, a->sb.events);
+    atomic_store(&a->says_dirty, a->sb.resync_offset != MD_MAX_SECTOR);
     compose_roles(a);
 }
 
@@ -342,7 +343,7 @@ int members_activate(struct array *a)
     int rc = 0;
 
     co_mutex_lock(&a->update);
-    a->dirty_on_disk = true;
+    a->dirty = true;
     if (a->sb.resync_offset != 0)
         rc = members_write_superblocks(a);
     if (!rc)

@@ -30,16 +30,6 @@ static bool wanted(const struct array *a, uint64_t chunk)
     return word & CHUNK_UNSYNCED && (word & CHUNK_USED || a->sync.by_hand);
 }
 
-bool resync_needed(const struct array *a)
-{
-    for (uint64_t i = 0; atomic_load(&a->bitmap.unsynced) && i < a->bitmap.bits; i++) {
-        uint32_t word = atomic_load_explicit(&a->bitmap.chunks[i], memory_order_relaxed);
-        if (word & CHUNK_UNSYNCED && word & CHUNK_USED)
-            return true;
-    }
-    return false;
-}
-
 static uint64_t chunk_start(const struct array *a, uint64_t chunk)
 {
     return MIN(chunk << a->bitmap.chunk_shift, a->geometry.sync_bytes);

@@ -191,6 +191,45 @@ static void test_nothing_is_left_of_one_destroyed(void)
     run_in_rt(destroyed);
 }
 
+struct watcher {
+    struct array *array;
+    unsigned changes;
+    int last;
+};
+
+static void watch(void *arg)
+{
+    struct watcher *w = arg;
+    uint64_t version = 0;
+
+    while ((w->last = array_wait_change(w->array, &version)) == 0)
+        w->changes++;
+}
+
+static void watched(void)
+{
+    struct watcher w = {0};
+    struct rig r;
+
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    w.array = r.array;
+    CU_ASSERT_EQUAL(co_start("watcher", watch, &w), 0);
+    co_yield ();
+    w.changes = 0;
+    CU_ASSERT_EQUAL(array_fail(r.array, "d0", NULL), 0);
+    co_yield ();
+    CU_ASSERT(w.changes > 0);
+    rig_stop(&r);
+    CU_ASSERT_EQUAL(w.last, -ESHUTDOWN);
+    rig_end(&r);
+}
+
+static void test_watchers_see_changes_and_the_end(void)
+{
+    run_in_rt(watched);
+}
+
 CU_TestInfo array_tests[] = {
     {"every shape holds what was written", test_every_shape_holds_what_was_written},
     {"create refuses", test_create_refuses},
@@ -198,6 +237,7 @@ CU_TestInfo array_tests[] = {
     {"superblocks say clean when idle and when stopped",
         test_superblocks_say_clean_when_idle_and_when_stopped},
     {"an array in use does not stop", test_an_array_in_use_does_not_stop},
+    {"watchers see changes and the end", test_watchers_see_changes_and_the_end},
     {"nothing is left of one destroyed", test_nothing_is_left_of_one_destroyed},
     CU_TEST_INFO_NULL,
 };

@@ -221,6 +221,17 @@ static void test_check_corrects_what_cannot_be_read(void)
     run_in_rt(unreadable);
 }
 
+static void wait_until_said_clean(struct rig *r)
+{
+    struct md_superblock sb = {0};
+
+    for (unsigned i = 0; i < 500 && sb.resync_offset != MD_MAX_SECTOR; i++) {
+        co_sleep_ns(SECOND_NS / 100);
+        rig_read_superblock(r, 0, &sb);
+    }
+    CU_ASSERT_EQUAL(sb.resync_offset, MD_MAX_SECTOR);
+}
+
 static void all_of_it(void)
 {
     struct rig r;
@@ -232,9 +243,12 @@ static void all_of_it(void)
     rig_write(&r, 0, 4096, 0);
     rig_settle(&r);
     CU_ASSERT_EQUAL(rig_unsynced(&r), r.model_bytes - RIG_CHUNK_BYTES);
+    while (rig_array_state(&r) != ARRAY_CLEAN)
+        co_sleep_ns(SECOND_NS / 100);
     act(&r, ARRAY_RESYNC);
     CU_ASSERT_EQUAL(rig_unsynced(&r), 0);
     CU_ASSERT_EQUAL(rig_count_differing(&r), 0);
+    wait_until_said_clean(&r);
     rig_check(&r);
     rig_end(&r);
 }
