@@ -208,6 +208,10 @@ void member_free(struct member *m);
 int members_add(struct array *a, struct member *m);
 struct member *members_find(struct array *a, const char *name);
 struct member *members_find_spare(struct array *a);
+/* Whether a member other than `except` has that number. */
+bool members_number_taken(struct array *a, uint32_t number, const struct member *except);
+/* One that never had a role, if there is one, so that former members can be told apart. */
+uint32_t members_free_number(struct array *a);
 /* Fills in the roles from the members' states; I/O is quiesced. */
 void members_settle(struct array *a);
 /* Whether each byte would have a copy in sync without these. */

@@ -157,6 +157,20 @@ static void place(struct member *m, const struct raid_assembly_member *found)
         atomic_store(&m->recovered_bytes, found->recovery_offset_bytes);
 }
 
+/* One that was away may carry a number which another has got since. */
+static void renumber(struct array *a, const struct findings *f)
+{
+    const struct raid_assembly_member *found = f->decision->candidates;
+
+    list_for_each (it, &a->members) {
+        struct member *m = container_of(it, struct member, link);
+        bool was_away = found->use == RAID_USE_SPARE || comes_back(found);
+        if (was_away && members_number_taken(a, m->sb.dev_number, m))
+            m->sb.dev_number = members_free_number(a);
+        found++;
+    }
+}
+
 static int add_members(struct array *a, const struct findings *f)
 {
     for (unsigned i = 0; i < f->count; i++) {
@@ -168,6 +182,7 @@ static int add_members(struct array *a, const struct findings *f)
         }
         place(m, &f->decision->candidates[i]);
     }
+    renumber(a, f);
     members_settle(a);
     return 0;
 }

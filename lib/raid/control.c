@@ -165,6 +165,7 @@ static bool may_readd(struct array *a, struct blockdev *dev, const struct md_sup
     unsigned count = 0;
     bool may = false;
 
+    co_mutex_lock(&a->update);
     list_for_each (it, &a->members) {
         struct member *m = container_of(it, struct member, link);
         if (candidates && array_writable(m))
@@ -178,29 +179,10 @@ static bool may_readd(struct array *a, struct blockdev *dev, const struct md_sup
             may = decision->candidates[count - 1].may_readd;
         }
     }
+    co_mutex_unlock(&a->update);
     free(candidates);
     free(decision);
     return may;
-}
-
-static bool number_taken(struct array *a, uint32_t number)
-{
-    list_for_each (it, &a->members)
-        if (container_of(it, struct member, link)->sb.dev_number == number)
-            return true;
-    return false;
-}
-
-/* One that never had a role, if there is one, so that former members can be told apart. */
-static uint32_t free_number(struct array *a)
-{
-    for (uint32_t i = a->geometry.raid_disks; i < MD_MAX_DEV; i++)
-        if (!number_taken(a, i) && md_superblock_role(&a->sb, i) == MD_DISK_ROLE_SPARE)
-            return i;
-    for (uint32_t i = 0; i < MD_MAX_DEV; i++)
-        if (!number_taken(a, i))
-            return i;
-    return MD_MAX_DEV;
 }
 
 static int join(struct array *a, struct member *m)
@@ -269,8 +251,10 @@ static struct member *new_spare(struct array *a, struct blockdev *dev)
     struct member *m = NULL;
 
     if (sb) {
+        co_mutex_lock(&a->update);
         *sb = a->sb;
-        md_create_member(sb, free_number(a), dev->size_bytes);
+        md_create_member(sb, members_free_number(a), dev->size_bytes);
+        co_mutex_unlock(&a->update);
         rt_random(sb->device_uuid, sizeof sb->device_uuid);
         sb->devflags = 0;
         sb->cnt_corrected_read = 0;
@@ -351,7 +335,7 @@ static int add(struct array *a, struct blockdev *dev, bool force, bool *readded,
     if (!rc)
         rc = look_at(a, dev, force, sb, err);
     if (!rc)
-        *readded = !number_taken(a, sb->dev_number) && may_readd(a, dev, sb);
+        *readded = !members_number_taken(a, sb->dev_number, NULL) && may_readd(a, dev, sb);
     if (!rc && *readded)
         rc = readd(a, dev, sb, err);
     else if (!rc || rc == -ENODATA)

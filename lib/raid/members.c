@@ -89,6 +89,28 @@ struct member *members_find_spare(struct array *a)
     return NULL;
 }
 
+bool members_number_taken(struct array *a, uint32_t number, const struct member *except)
+{
+    list_for_each (it, &a->members) {
+        const struct member *m = container_of(it, struct member, link);
+        if (m != except && m->sb.dev_number == number)
+            return true;
+    }
+    return false;
+}
+
+uint32_t members_free_number(struct array *a)
+{
+    for (uint32_t i = a->geometry.raid_disks; i < MD_MAX_DEV; i++)
+        if (!members_number_taken(a, i, NULL) &&
+            md_superblock_role(&a->sb, i) == MD_DISK_ROLE_SPARE)
+            return i;
+    for (uint32_t i = 0; i < MD_MAX_DEV; i++)
+        if (!members_number_taken(a, i, NULL))
+            return i;
+    return MD_MAX_DEV;
+}
+
 static unsigned count_in_sync(const struct array *a)
 {
     unsigned count = 0;
@@ -306,6 +328,7 @@ static int write_round(struct array *a)
     rc = bitmap_log_write_header(a, a->sb.events, array_degraded(a));
     if (rc)
         return rc;
+    compose_roles(a); /* without members whose bitmap could not be written */
     count = prepare_superblocks(a);
     return blockdev_run(a->sb_ops, count) ? fail_targets(a, count) : 0;
 }

@@ -3,12 +3,14 @@
 
 #include "rt/worker.h"
 
-extern CU_TestInfo array_tests[], members_tests[], mirror_tests[], recovery_tests[], resync_tests[];
+extern CU_TestInfo array_tests[], control_tests[], members_tests[], mirror_tests[],
+    recovery_tests[], resync_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
         {.pName = "array", .pTests = array_tests},
+        {.pName = "control", .pTests = control_tests},
         {.pName = "members", .pTests = members_tests},
         {.pName = "mirror", .pTests = mirror_tests},
         {.pName = "recovery", .pTests = recovery_tests},

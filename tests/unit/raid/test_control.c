@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Members that come and go where it goes wrong: numbers used again, arrays that fail meanwhile. */
+#include "rig.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "raid/array_private.h"
+
+#define SUPERBLOCK 4096, 512
+
+static void spare_with_anothers_number(void)
+{
+    bool readded;
+    struct rig r;
+
+    rig_init(&r, 4);
+    rig_create(&r, 1, 0, 2, 1);
+    array_start(r.array);
+    rig_work(&r, 50);
+    CU_ASSERT_EQUAL(array_remove(r.array, "d2", NULL), 0);
+    CU_ASSERT_EQUAL(array_add(r.array, rig_open(&r, 3), false, &readded, NULL), 0);
+    CU_ASSERT_EQUAL(array_fail(r.array, "d1", NULL), 0);
+    rig_wait(&r, rig_is_whole);
+    for (unsigned i = 0; i < 2; i++) {
+        rig_stop(&r);
+        CU_ASSERT_EQUAL(rig_assemble(&r, RIG_ALL(&r), 0), 0);
+        if (!r.array)
+            break;
+        CU_ASSERT_EQUAL(rig_state(&r, 3), MEMBER_IN_SYNC);
+        CU_ASSERT_EQUAL(rig_state(&r, 2), MEMBER_SPARE);
+        rig_check(&r);
+    }
+    rig_end(&r);
+}
+
+static void test_a_spare_that_was_away_gets_a_new_number(void)
+{
+    run_in_rt(spare_with_anothers_number);
+}
+
+static void array_fails_at_readd(void)
+{
+    struct blockdev *d;
+    bool readded;
+    struct rig r;
+
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    rig_work(&r, 50);
+    CU_ASSERT_EQUAL(array_fail(r.array, "d1", NULL), 0);
+    CU_ASSERT_EQUAL(array_remove(r.array, "d1", NULL), 0);
+    rig_break(&r, 0, BLOCK_WRITE, SUPERBLOCK, 0);
+    d = rig_open(&r, 1);
+    CU_ASSERT_EQUAL(array_add(r.array, d, false, &readded, NULL), -EIO);
+    blockdev_close(d);
+    CU_ASSERT_EQUAL(rig_array_state(&r), ARRAY_FAILED);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_an_array_that_fails_at_a_readd_keeps_nothing_of_it(void)
+{
+    run_in_rt(array_fails_at_readd);
+}
+
+static void array_fails_at_replace(void)
+{
+    struct blockdev *d;
+    struct rig r;
+
+    rig_init(&r, 3);
+    rig_create(&r, 1, 0, 2, 0);
+    rig_work(&r, 50);
+    for (unsigned i = 0; i < 2; i++) /* after it has become a spare */
+        fault_add(r.disks[i].fault,
+            &(struct fault_rule){
+                .kind = BLOCK_WRITE, .offset = 4096, .length = 512, .skip = 1, .error = -EIO});
+    d = rig_open(&r, 2);
+    CU_ASSERT_EQUAL(array_replace(r.array, "d0", d, NULL), -EIO);
+    blockdev_close(d);
+    CU_ASSERT_EQUAL(rig_array_state(&r), ARRAY_FAILED);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_an_array_that_fails_at_a_replace_keeps_nothing_of_it(void)
+{
+    run_in_rt(array_fails_at_replace);
+}
+
+static void replacement_fails_at_once(void)
+{
+    struct error err = {0};
+    struct blockdev *d;
+    struct rig r;
+
+    rig_init(&r, 3);
+    rig_create(&r, 1, 0, 2, 0);
+    rig_work(&r, 50);
+    d = rig_open(&r, 2);
+    rig_break(&r, 2, BLOCK_WRITE, 8192, 512, 0);
+    CU_ASSERT_EQUAL(array_replace(r.array, "d0", d, &err), -EIO);
+    CU_ASSERT_STRING_NOT_EQUAL(err.text, "");
+    blockdev_close(d);
+    CU_ASSERT_EQUAL(rig_state(&r, 0), MEMBER_IN_SYNC);
+    CU_ASSERT_EQUAL(rig_state(&r, 2), MEMBER_MISSING);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_a_replacement_that_fails_at_once_is_refused(void)
+{
+    run_in_rt(replacement_fails_at_once);
+}
+
+CU_TestInfo control_tests[] = {
+    {"a spare that was away gets a new number", test_a_spare_that_was_away_gets_a_new_number},
+    {"an array that fails at a re-add keeps nothing of it",
+        test_an_array_that_fails_at_a_readd_keeps_nothing_of_it},
+    {"an array that fails at a replace keeps nothing of it",
+        test_an_array_that_fails_at_a_replace_keeps_nothing_of_it},
+    {"a replacement that fails at once is refused",
+        test_a_replacement_that_fails_at_once_is_refused},
+    CU_TEST_INFO_NULL,
+};
