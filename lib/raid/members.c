@@ -173,12 +173,14 @@ int members_fail(struct array *a, struct member *const *failed, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         struct member *m = failed[i];
         atomic_fetch_add(&m->errors, 1);
-        if (member_state(m) == MEMBER_FAULTY || (!can_lose && member_state(m) == MEMBER_IN_SYNC))
+        bool in_sync = member_state(m) == MEMBER_IN_SYNC;
+        if (member_state(m) == MEMBER_FAULTY || (!can_lose && in_sync))
             continue;
-        atomic_store(&m->state, MEMBER_FAULTY);
+        /* who sees the state has to see these */
         atomic_fetch_add(&a->failures, 1);
+        atomic_fetch_sub(&a->in_sync, in_sync);
+        atomic_store(&m->state, MEMBER_FAULTY);
     }
-    atomic_store(&a->in_sync, count_in_sync(a));
     spin_unlock(&a->states);
     array_changed(a);
     array_wake(a);
@@ -333,6 +335,17 @@ static int write_round(struct array *a)
     return blockdev_run(a->sb_ops, count) ? fail_targets(a, count) : 0;
 }
 
+/* Those whose members' states say so. */
+static uint64_t count_failures(struct array *a)
+{
+    uint64_t failures;
+
+    spin_lock(&a->states);
+    failures = atomic_load(&a->failures);
+    spin_unlock(&a->states);
+    return failures;
+}
+
 int members_write_superblocks(struct array *a)
 {
     uint64_t failures;
@@ -340,7 +353,7 @@ int members_write_superblocks(struct array *a)
     do {
         if (atomic_load(&a->failed))
             return -EIO;
-        failures = atomic_load(&a->failures);
+        failures = count_failures(a);
         if (write_round(a))
             return -EIO;
     } while (atomic_load(&a->failures) != failures);
