@@ -256,9 +256,9 @@ bool bitmap_log_unsynced(const struct array *a, uint64_t offset, uint64_t length
 void bitmap_log_synced(struct array *a, uint64_t offset, uint64_t length);
 /* Chunks inside hold nothing. */
 void bitmap_log_unused(struct array *a, uint64_t offset, uint64_t length);
-/* Chunks that hold nothing (with `marked`: of those whose bit is set) count as not in sync from now
- * on; durable. */
-int bitmap_log_unsync_unused(struct array *a, bool marked);
+/* Chunks that are not in the map `kept` (with `marked`: of those whose bit is set) count as not in
+ * sync from now on; durable. */
+int bitmap_log_unsync_others(struct array *a, const uint8_t *kept, bool marked);
 bool bitmap_log_marked(struct array *a, uint64_t chunk);
 /* Makes durable what has been changed until now. */
 int bitmap_log_commit(struct array *a);

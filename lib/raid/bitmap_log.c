@@ -380,19 +380,6 @@ void bitmap_log_unused(struct array *a, uint64_t offset, uint64_t length)
         clear_flags(&a->bitmap, i, CHUNK_USED);
 }
 
-/* Marks a chunk that holds nothing; false: it holds something. */
-static bool unsync_unused(struct bitmap_log *b, uint64_t chunk)
-{
-    uint32_t word = atomic_load(&b->chunks[chunk]);
-
-    do
-        if (word & CHUNK_USED)
-            return false;
-    while (!atomic_compare_exchange_weak(&b->chunks[chunk], &word, word | CHUNK_UNSYNCED));
-    count_change(b, word, word | CHUNK_UNSYNCED);
-    return true;
-}
-
 bool bitmap_log_marked(struct array *a, uint64_t chunk)
 {
     struct bitmap_log *b = &a->bitmap;
@@ -404,20 +391,24 @@ bool bitmap_log_marked(struct array *a, uint64_t chunk)
     return set;
 }
 
-int bitmap_log_unsync_unused(struct array *a, bool marked)
+static void unsync(struct bitmap_log *b, uint64_t chunk)
+{
+    set_flags(b, chunk, CHUNK_UNSYNCED);
+    if (!b->on_disk)
+        return;
+    spin_lock(&b->lock);
+    if (!md_bitmap_test(map_of(b), chunk))
+        set_in_image(b, chunk);
+    spin_unlock(&b->lock);
+}
+
+int bitmap_log_unsync_others(struct array *a, const uint8_t *kept, bool marked)
 {
     struct bitmap_log *b = &a->bitmap;
 
-    for (uint64_t i = 0; i < b->bits; i++) {
-        if (marked && !bitmap_log_marked(a, i))
-            continue;
-        if (!unsync_unused(b, i) || !b->on_disk)
-            continue;
-        spin_lock(&b->lock);
-        if (!md_bitmap_test(map_of(b), i))
-            set_in_image(b, i);
-        spin_unlock(&b->lock);
-    }
+    for (uint64_t i = 0; i < b->bits; i++)
+        if (!md_bitmap_test(kept, i) && (!marked || bitmap_log_marked(a, i)))
+            unsync(b, i);
     return bitmap_log_commit(a);
 }
 

@@ -30,16 +30,13 @@ static bool wanted(struct array *a, uint64_t chunk)
     return !a->sync.target->by_bitmap || bitmap_log_marked(a, chunk);
 }
 
-/* Gives up what holds nothing, and finds out what there is to do. */
+/* Finds out what there is to do, and gives up all else: also what has been used only since. */
 static int plan(struct array *a)
 {
     struct array_sync *s = &a->sync;
     uint64_t chunks = 0, todo_bytes, member_bytes = a->geometry.member_bytes;
     int rc;
 
-    gate_enter(&a->writes);
-    rc = bitmap_log_unsync_unused(a, s->target->by_bitmap);
-    gate_leave(&a->writes);
     for (uint64_t i = 0; i < a->bitmap.bits; i++) {
         md_bitmap_clear(s->todo, i);
         if (!wanted(a, i))
@@ -47,6 +44,9 @@ static int plan(struct array *a)
         md_bitmap_set(s->todo, i);
         chunks++;
     }
+    gate_enter(&a->writes);
+    rc = bitmap_log_unsync_others(a, s->todo, s->target->by_bitmap);
+    gate_leave(&a->writes);
     todo_bytes = MIN(chunks << a->bitmap.chunk_shift, a->geometry.sync_bytes);
     atomic_store(&s->total_bytes, todo_bytes);
     atomic_store(&s->done_bytes,

@@ -4,6 +4,9 @@
  * be read. Where they differ, a resync and a repair write that one over the others; a copy that
  * cannot be read is corrected in any case.
  *
+ * Members that are being filled get it, too: what they hold already would else be the only copy
+ * left that differs, when their recovery goes on from where it was.
+ *
  * Resync goes over the chunks that are not in sync (by itself only over those that hold something),
  * until there are none; check and repair over those that are.
  */
@@ -17,8 +20,8 @@
 
 struct window {
     uint64_t offset, length;
-    struct raid_location copies[RAID_COPIES_MAX];
-    unsigned count; /* of copies that are in sync */
+    struct raid_location copies[RAID_COPIES_MAX]; /* those in sync first */
+    unsigned count, in_sync;
 };
 
 static bool wanted(const struct array *a, uint64_t chunk)
@@ -108,20 +111,49 @@ static void compare_with(
         overwrite(a, w, copy, m, buffers[0]);
 }
 
+/* A member that is being filled with copy i / 2, or NULL. */
+static struct member *filling(const struct array *a, const struct window *w, unsigned i)
+{
+    unsigned role = w->copies[i / 2].role;
+    struct member *m = array_writable(i % 2 ? a->replacements[role] : a->roles[role]);
+
+    return m && member_state(m) != MEMBER_IN_SYNC ? m : NULL;
+}
+
+static bool any_filling(const struct array *a, const struct window *w)
+{
+    for (unsigned i = 0; i < 2 * w->count; i++)
+        if (filling(a, w, i))
+            return true;
+    return false;
+}
+
+static void fill(struct array *a, const struct window *w, void *buf)
+{
+    for (unsigned i = 0; i < 2 * w->count; i++) {
+        struct member *m = filling(a, w, i);
+        if (m)
+            overwrite(a, w, i / 2, m, buf);
+    }
+}
+
 static int compare(struct array *a, const struct window *w, void *const buffers[SYNC_BUFFERS])
 {
     struct member *m;
+    bool fills = a->sync.action != ARRAY_CHECK && any_filling(a, w);
     unsigned reference = 0;
 
-    if (w->count < 2)
+    if (w->in_sync < 2 && !fills)
         return 0;
-    while (reference < w->count && read_from(a, w, reference, buffers[0], &m))
+    while (reference < w->in_sync && read_from(a, w, reference, buffers[0], &m))
         reference++;
-    if (reference == w->count)
+    if (reference == w->in_sync)
         return -EIO;
-    for (unsigned i = 0; i < w->count; i++)
+    for (unsigned i = 0; i < w->in_sync; i++)
         if (i != reference)
             compare_with(a, w, i, buffers);
+    if (fills)
+        fill(a, w, buffers[0]);
     return members_record_if_needed(a);
 }
 
@@ -141,14 +173,16 @@ static bool next(struct array *a, struct window *w)
     return true;
 }
 
-static void keep_readable(const struct array *a, struct window *w)
+static void sort_copies(const struct array *a, struct window *w)
 {
-    unsigned kept = 0;
-
-    for (unsigned i = 0; i < w->count; i++)
-        if (array_readable(a, w->copies[i].role))
-            w->copies[kept++] = w->copies[i];
-    w->count = kept;
+    w->in_sync = 0;
+    for (unsigned i = 0; i < w->count; i++) {
+        struct raid_location copy = w->copies[i];
+        if (!array_readable(a, copy.role))
+            continue;
+        memmove(&w->copies[w->in_sync + 1], &w->copies[w->in_sync], (i - w->in_sync) * sizeof copy);
+        w->copies[w->in_sync++] = copy;
+    }
 }
 
 static bool do_window(struct array *a, void *const buffers[SYNC_BUFFERS])
@@ -162,7 +196,7 @@ static bool do_window(struct array *a, void *const buffers[SYNC_BUFFERS])
         return false;
     gate_enter(&a->writes);
     range_lock_take(&a->ranges, &range, w.offset, w.offset + w.length, false);
-    keep_readable(a, &w);
+    sort_copies(a, &w);
     rc = compare(a, &w, buffers);
     range_lock_release(&a->ranges, &range);
     gate_leave(&a->writes);
@@ -204,9 +238,22 @@ static int go_over(struct array *a)
     return result;
 }
 
+/* A resync writes as guests do: nothing calls the array clean before it has been flushed. */
+static int activate(struct array *a)
+{
+    int rc;
+
+    if (a->sync.action != ARRAY_RESYNC)
+        return 0;
+    gate_enter(&a->writes);
+    rc = members_activate(a);
+    gate_leave(&a->writes);
+    return rc;
+}
+
 int resync_run(struct array *a)
 {
-    int rc = 0;
+    int rc = activate(a);
 
     while (!rc && plan(a)) {
         rc = go_over(a);

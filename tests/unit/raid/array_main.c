@@ -4,7 +4,7 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo array_tests[], control_tests[], members_tests[], mirror_tests[],
-    recovery_tests[], resync_tests[];
+    recovery_tests[], resync_tests[], sync_tests[];
 
 int main(int argc, char **argv)
 {
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         {.pName = "mirror", .pTests = mirror_tests},
         {.pName = "recovery", .pTests = recovery_tests},
         {.pName = "resync", .pTests = resync_tests},
+        {.pName = "sync", .pTests = sync_tests},
         CU_SUITE_INFO_NULL,
     };
     return rt_init(NULL, NULL) < 0 ? 2 : unit_main(argc, argv, suites);
