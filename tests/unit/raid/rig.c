@@ -90,11 +90,11 @@ const char *rig_name(unsigned disk)
     return names[disk];
 }
 
-static struct blockdev *new_memory(unsigned disk, uint64_t bytes)
+static struct blockdev *new_memory(const struct rig *r, unsigned disk, uint64_t bytes)
 {
     struct blockdev *d;
 
-    if (member_memory(rig_name(disk), bytes, 512, &d))
+    if (member_memory(rig_name(disk), bytes, r->block_bytes, &d))
         abort();
     return d;
 }
@@ -104,17 +104,25 @@ void rig_init(struct rig *r, unsigned disk_count)
     memset(r, 0, sizeof *r);
     r->random = 88172645463325252u;
     r->disk_count = disk_count;
+    r->block_bytes = 512;
     for (unsigned i = 0; i < disk_count; i++) {
         r->disks[i].size_bytes = RIG_DISK_BYTES;
-        r->disks[i].memory = new_memory(i, RIG_DISK_BYTES);
+        r->disks[i].memory = new_memory(r, i, RIG_DISK_BYTES);
     }
 }
 
 void rig_resize_disk(struct rig *r, unsigned disk, uint64_t bytes)
 {
     blockdev_close(r->disks[disk].memory);
-    r->disks[disk].memory = new_memory(disk, bytes);
+    r->disks[disk].memory = new_memory(r, disk, bytes);
     r->disks[disk].size_bytes = bytes;
+}
+
+void rig_use_4k_blocks(struct rig *r)
+{
+    r->block_bytes = 4096;
+    for (unsigned i = 0; i < r->disk_count; i++)
+        rig_resize_disk(r, i, r->disks[i].size_bytes);
 }
 
 void rig_scribble(struct rig *r)
@@ -261,7 +269,7 @@ void rig_crash(struct rig *r)
     for (unsigned i = 0; i < r->disk_count; i++) {
         uint64_t size = r->disks[i].size_bytes;
         old[i] = r->disks[i].memory;
-        r->disks[i].memory = new_memory(i, size);
+        r->disks[i].memory = new_memory(r, i, size);
         for (uint64_t at = 0; at < size; at += 1 << 20) {
             blockdev_read(old[i], buf, at, 1 << 20);
             blockdev_write(r->disks[i].memory, buf, at, 1 << 20, 0);
@@ -303,11 +311,11 @@ void rig_write(struct rig *r, uint64_t offset, uint64_t length, unsigned flags)
 
 static void random_range(struct rig *r, uint64_t *offset, uint64_t *length)
 {
-    uint64_t sectors = r->model_bytes / 512;
-    unsigned limit = random_below(&r->random, 8) ? 32 : 1024;
+    uint32_t unit = r->block_bytes;
+    unsigned limit = (random_below(&r->random, 8) ? 16384 : 524288) / unit;
 
-    *offset = random_below(&r->random, (unsigned)sectors) * UINT64_C(512);
-    *length = (1 + random_below(&r->random, limit)) * UINT64_C(512);
+    *offset = random_below(&r->random, (unsigned)(r->model_bytes / unit)) * (uint64_t)unit;
+    *length = (1 + random_below(&r->random, limit)) * (uint64_t)unit;
     *length = MIN(*length, r->model_bytes - *offset);
 }
 

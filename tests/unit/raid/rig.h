@@ -31,6 +31,7 @@ struct rig {
     char *model;
     uint64_t model_bytes;
     uint64_t random;
+    uint32_t block_bytes; /* logical blocks of the disks: 512 */
 };
 
 void rig_init(struct rig *r, unsigned disk_count);
@@ -38,6 +39,8 @@ void rig_init(struct rig *r, unsigned disk_count);
 void rig_end(struct rig *r);
 /* Before rig_create. */
 void rig_resize_disk(struct rig *r, unsigned disk, uint64_t bytes);
+/* Disks with logical blocks of 4096 bytes. Before rig_create, as the next. */
+void rig_use_4k_blocks(struct rig *r);
 /* Fills all disks, each with something else; before rig_create. */
 void rig_scribble(struct rig *r);
 /* Disk i as a blockdev named "di". */

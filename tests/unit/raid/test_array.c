@@ -64,6 +64,30 @@ static void test_every_shape_holds_what_was_written(void)
     run_in_rt(every_shape_holds_what_was_written);
 }
 
+static void large_blocks(void)
+{
+    struct rig r;
+
+    rig_init(&r, 5);
+    rig_use_4k_blocks(&r);
+    rig_create(&r, 10, RAID10_LAYOUT_NEAR(2), 4, 1);
+    CU_ASSERT_EQUAL(r.dev->logical_block_bytes, 4096);
+    array_start(r.array);
+    rig_work(&r, 100);
+    CU_ASSERT_EQUAL(array_fail(r.array, "d2", NULL), 0);
+    rig_work(&r, 100);
+    rig_wait(&r, rig_is_whole);
+    rig_stop(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 27, 0), 0);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_members_with_blocks_of_4_kib(void)
+{
+    run_in_rt(large_blocks);
+}
+
 static void one_member_more_than_the_first_time(void)
 {
     struct rig r;
@@ -232,6 +256,7 @@ static void test_watchers_see_changes_and_the_end(void)
 
 CU_TestInfo array_tests[] = {
     {"every shape holds what was written", test_every_shape_holds_what_was_written},
+    {"members with blocks of 4 KiB", test_members_with_blocks_of_4_kib},
     {"create refuses", test_create_refuses},
     {"assembly wants all that were there", test_assembly_wants_all_that_were_there},
     {"superblocks say clean when idle and when stopped",
