@@ -96,7 +96,7 @@ static int follow_sync(struct catalog_array *a, const struct array_sync_status *
 
     if (sync->id > a->job_sync_id)
         end_job(a, -ECANCELED); /* if there still is one: overtaken before we looked */
-    if (sync->id > a->job_sync_id)
+    if (sync->id > a->job_sync_id && a->array)
         rc = begin_job(a, sync);
     if (a->job && sync->id == a->job_sync_id && sync->action == ARRAY_IDLE)
         end_job(a, sync->result);
@@ -195,8 +195,8 @@ static void watch(void *arg)
     uint64_t version = 0;
 
     while (a->array) {
-        take_in(a, &last);
-        if (!a->stopping)
+        take_in(a, &last); /* waits: the array may be gone after it */
+        if (a->array && !a->stopping)
             array_wait_change(a->array, &version);
         if (a->stopping)
             co_event_wait(&a->decided);
@@ -226,11 +226,11 @@ void array_watch_begin_stop(struct catalog_array *a)
 void array_watch_end_stop(struct catalog_array *a, bool stopped)
 {
     a->stopping = false;
-    if (stopped) {
-        a->array = NULL;
-        end_job(a, -ECANCELED);
-    }
-    co_event_set(&a->decided);
     if (stopped)
-        co_event_wait(&a->unwatched);
+        a->array = NULL;
+    co_event_set(&a->decided);
+    if (!stopped)
+        return;
+    co_event_wait(&a->unwatched);
+    end_job(a, -ECANCELED);
 }
