@@ -14,7 +14,7 @@
 
 #define WIPE_BYTES (1u << 20)
 
-static int refuse_own(struct daemon *d, const char *path, struct error *err)
+int member_refuse_own(struct daemon *d, const char *path, struct error *err)
 {
     struct catalog_pv *pv = catalog_find_pv(&d->catalog, path);
 
@@ -49,7 +49,7 @@ int member_refuse(struct daemon *d, const char *path, unsigned flags, struct err
     int rc = member_refuse_path(path, err);
 
     if (rc == 0)
-        rc = refuse_own(d, path, err);
+        rc = member_refuse_own(d, path, err);
     return rc ? rc : probe_refuse(path, flags != 0, err);
 }
 

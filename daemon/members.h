@@ -24,7 +24,10 @@ struct members {
 /* -EINVAL for a path that cannot be remembered: relative, longer than a device's name, not UTF-8.
  */
 int member_refuse_path(const char *path, struct error *err);
-/* The same; -EBUSY with who has the path: this daemon or somebody else; -EEXIST for a signature. */
+/* -EBUSY when this daemon has it open, with what for. */
+int member_refuse_own(struct daemon *d, const char *path, struct error *err);
+/* Both, and -EBUSY with who else has the path: this daemon or somebody else; -EEXIST for a
+ * signature. */
 int member_refuse(struct daemon *d, const char *path, unsigned flags, struct error *err);
 /* Checks and opens all, or none. */
 int members_open(struct daemon *d, struct members *m, const char *const *paths, unsigned count,

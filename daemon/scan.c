@@ -31,28 +31,12 @@ static void refuse(struct scan_found *f, const struct error *err, int rc)
     snprintf(f->reason, sizeof f->reason, "%.255s", err->code ? err->text : strerror(-rc));
 }
 
-static bool in_use(struct daemon *d, const char *path)
-{
-    struct catalog_pv *pv = catalog_find_pv(&d->catalog, path);
-
-    if (pv && pv->dev)
-        return true;
-    list_for_each (it, &d->catalog.arrays) {
-        struct catalog_array *a = container_of(it, struct catalog_array, link);
-
-        for (char **m = a->members; a->array && *m; m++)
-            if (!strcmp(*m, path))
-                return true;
-    }
-    return false;
-}
-
 /* A path once, unless it is in use by us. */
 static int note(struct scan *s, const char *path, bool remembered)
 {
     struct scan_found *f;
 
-    if (in_use(s->daemon, path))
+    if (member_refuse_own(s->daemon, path, NULL))
         return 0;
     list_for_each (it, &s->found)
         if (!strcmp(container_of(it, struct scan_found, link)->path, path))
@@ -99,6 +83,11 @@ static int note_pattern(struct scan *s, const char *pattern)
     return rc;
 }
 
+static bool is_member(const struct scan_found *f)
+{
+    return !strcmp(f->what, "linux_raid_member");
+}
+
 static bool is_pv(const struct scan_found *f)
 {
     return !strcmp(f->what, "LVM2_member");
@@ -106,7 +95,7 @@ static bool is_pv(const struct scan_found *f)
 
 static bool wanted(const struct scan_found *f)
 {
-    return f->remembered || is_pv(f) || !strcmp(f->what, "linux_raid_member");
+    return f->remembered || is_pv(f) || is_member(f);
 }
 
 /* Reads the superblock of what is open and no PV. */
@@ -124,7 +113,14 @@ static int examine(struct scan_found *f, struct error *err)
     return rc;
 }
 
-static int look(struct scan_found *f, struct error *err)
+/* What is remembered and bears no signature any more is looked at as what it was, for the reason.
+ */
+static bool take_for_pv(struct scan *s, const struct scan_found *f)
+{
+    return is_pv(f) || (!is_member(f) && catalog_find_pv(&s->daemon->catalog, f->path));
+}
+
+static int look(struct scan *s, struct scan_found *f, struct error *err)
 {
     struct probe_result *result = calloc(1, sizeof *result);
     int rc = member_refuse_path(f->path, err);
@@ -139,7 +135,7 @@ static int look(struct scan_found *f, struct error *err)
     free(result);
     if (rc == 0 && wanted(f))
         rc = member_open(f->path, 0, &f->dev, err);
-    if (rc == 0 && f->dev && !is_pv(f))
+    if (rc == 0 && f->dev && !take_for_pv(s, f))
         rc = examine(f, err);
     if (rc && f->dev) {
         blockdev_close(f->dev);
@@ -149,12 +145,12 @@ static int look(struct scan_found *f, struct error *err)
 }
 
 /* What is remembered may be busy still, until `due_ns`. */
-static void look_at(struct scan_found *f, uint64_t due_ns)
+static void look_at(struct scan *s, struct scan_found *f, uint64_t due_ns)
 {
     struct error err = {0};
     int rc;
 
-    while ((rc = look(f, &err)) == -EBUSY && f->remembered && rt_now_ns() < due_ns)
+    while ((rc = look(s, f, &err)) == -EBUSY && f->remembered && rt_now_ns() < due_ns)
         co_sleep_ns(BUSY_PAUSE_NS);
     if (rc == 0)
         return;
@@ -343,7 +339,7 @@ int scan_run(struct scan *s, struct daemon *d, const char *const *paths, unsigne
         return rc;
     due_ns = rt_now_ns() + s->patience_ns;
     list_for_each (it, &s->found)
-        look_at(container_of(it, struct scan_found, link), due_ns);
+        look_at(s, container_of(it, struct scan_found, link), due_ns);
     list_for_each (it, &s->found) {
         struct scan_found *f = container_of(it, struct scan_found, link);
 

@@ -221,6 +221,24 @@ class Missing(unittest.TestCase):
             self.assertEqual([e["target"] for e in h.ashlar("export", "list")["exports"]], ["bare/v", "bare/v"])
 
 
+    def test_emptied_disks_are_told_apart(self):
+        with Stack() as h:
+            h.stop()
+            for path in h.m + [h.pv]:
+                with open(path, "r+b") as f:
+                    f.write(bytes(1 << 20))
+            h.start()
+            self.assertIn("LVM2 label", missing(h)["pv", "pv"])
+            self.assertEqual(h.ashlar("status")["arrays"], [])
+            # what has been emptied may be used for something else
+            h.ashlar("array", "stop", "a0")
+            h.ashlar("export", "remove", "vg/v")
+            h.ashlar("vg", "create", "new", h.pv)
+            h.ashlar("array", "create", "a0", "--level", 1, *h.m)
+            h.restart()
+            self.assertEqual([v["name"] for v in h.ashlar("vg", "list")["vgs"]], ["new"])
+
+
 class Scan(unittest.TestCase):
     def test_configured_paths(self):
         with Stack() as h:
