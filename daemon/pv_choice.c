@@ -63,7 +63,7 @@ int pv_choices_wipe(const struct pv_choices *c, struct error *err)
 {
     for (unsigned i = 0; i < c->count; i++) {
         struct members one = {.devs = &c->devs[i], .count = 1};
-        int rc = c->of[i].path ? members_wipe(&one, err) : 0;
+        int rc = members_wipe(&one, err);
 
         if (rc)
             return rc;

@@ -26,7 +26,7 @@ struct pv_choices {
 /* Refuses what is in use, and what carries something (-EEXIST unless force). All or none. */
 int pv_choices_open(struct daemon *d, struct pv_choices *c, const char *const *names,
     unsigned count, bool force, struct error *err);
-/* Wipes the paths of what force has passed over. */
+/* Wipes them of what force has passed over. */
 int pv_choices_wipe(const struct pv_choices *c, struct error *err);
 /* The group has them now. */
 void pv_choices_attach(struct daemon *d, struct pv_choices *c, struct catalog_vg *vg);
