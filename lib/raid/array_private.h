@@ -2,22 +2,27 @@
 /*
  * The inside of an array, shared by the runtime files of raid/:
  *
- *     array.c       life: create, stop, destroy          control.c     fail, remove, add, replace
- *     assemble.c    from what is on the members           background.c  the manager coroutine
+ *     array.c       life: memory, stop, destroy          control.c     fail, remove, add, replace
+ *     create.c      a new one                            background.c  the manager coroutine
+ *     assemble.c    from what is on the members
  *     members.c     states, superblocks                   sync.c        actions and their lanes
  *     bitmap_log.c  write-intent bitmap                   resync.c      compares copies
  *     mirror.c      RAID1 and RAID10 I/O                  recovery.c    fills a new member
  *     read.c        choice of a copy, correction          status.c      what users see
  *     stripe0.c     RAID0 I/O
  *
- * What guards what:
- *   reads, writes  gates that all I/O enters. What I/O looks at (which member has which role)
- * changes only while both are closed. control        one control call (or step of the manager) at a
- * time. update         superblocks, the list of members, and writing either to the members. states
- * a spinlock: members become faulty under it, from any worker. bitmap.lock    a spinlock: the
- * bitmap's image. ranges         exclusive for each write and each window of an action, in array
- * bytes. Taken in the order: control, gates, ranges, update, the spinlocks. I/O inside a gate may
- * take update (to record a failure), so nobody closes a gate while holding it.
+ * What guards what, in the order of taking:
+ *
+ *     control        one control call, or step of the manager, at a time
+ *     reads, writes  gates that all I/O enters; which member has which role changes only
+ *                    while both are closed
+ *     ranges         in array bytes: exclusive for each write and each window of an action
+ *     update         superblocks, the list of members, and writing either to the members
+ *     states         a spinlock: members become faulty under it, on any worker
+ *     bitmap.lock    a spinlock: the bitmap's image
+ *
+ * I/O inside a gate may take update (to record a failure), so nobody closes a gate while holding
+ * that.
  */
 #ifndef ASHLAR_RAID_ARRAY_PRIVATE_H
 #define ASHLAR_RAID_ARRAY_PRIVATE_H
@@ -184,6 +189,8 @@ extern const struct blockdev_ops mirror_ops, stripe0_ops;
 /* An array without members; its geometry becomes the array's also on failure. */
 int array_new(
     struct array **a, const struct md_superblock *sb, struct raid_geometry *g, struct error *err);
+/* Writes 4 KiB of one byte. */
+int array_fill_page(struct blockdev *d, int byte, uint64_t offset);
 /* Clears what else may stand on a new member: signatures in front of the superblock, the bad-block
  * log. */
 int array_prepare_member(struct member *m);
@@ -197,8 +204,8 @@ void array_changed(struct array *a);
 /* Closes both gates, so that nothing is in flight. */
 void array_quiesce(struct array *a);
 void array_resume(struct array *a);
-/* Flushes every member with a role; those that fail become faulty, recorded. Inside a gate or
- * with update held... -EIO: the array has failed. */
+/* Flushes every member with a role, whose roles must not change meanwhile; those that fail become
+ * faulty, recorded. update is not held. -EIO: the array has failed. */
 int array_flush_members(struct array *a);
 
 /* members.c */
@@ -272,15 +279,6 @@ static inline uint64_t bitmap_log_chunk_bytes(const struct array *a)
 {
     return UINT64_C(1) << a->bitmap.chunk_shift;
 }
-
-/* mirror.c: the part of a write after range lock and bitmap; also for those who hold the range. */
-struct mirror_write {
-    enum block_kind kind;
-    unsigned flags;
-    const struct iovec *iov;
-    int iov_count;
-    uint64_t offset, length;
-};
 
 /* read.c */
 int mirror_read(

@@ -17,6 +17,14 @@
 
 #define COPIES_MAX (2 * RAID_COPIES_MAX) /* with replacements */
 
+struct mirror_write {
+    enum block_kind kind;
+    unsigned flags;
+    const struct iovec *iov;
+    int iov_count;
+    uint64_t offset, length;
+};
+
 static struct block_op op_for(
     const struct mirror_write *w, const struct member *m, uint64_t member_offset_bytes)
 {
