@@ -233,6 +233,9 @@ int members_record(struct array *a);
 int members_write_superblocks(struct array *a);
 /* What the superblocks are to say now. update is held. */
 uint64_t members_resync_offset(const struct array *a);
+/* After assembly: members whose superblocks a crash has left one update behind get the others'. A
+ * crash half-way through the next update would else leave them two behind, which is too old. */
+void members_catch_up(struct array *a);
 /* Before the first write after a while. */
 int members_activate(struct array *a);
 

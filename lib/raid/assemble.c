@@ -266,6 +266,7 @@ static int write_assembled(struct array *a)
         if (array_writable(m) && bitmap_log_write_all(a, m))
             members_fail(a, &m, 1);
     }
+    members_catch_up(a);
     members_settle(a);
     rc = members_write_superblocks(a);
     co_mutex_unlock(&a->update);

@@ -280,6 +280,27 @@ static void compose_member(const struct array *a, struct member *m)
     md_superblock_encode(&m->sb, m->buf);
 }
 
+/* By one update, with a role that the others know of. */
+static bool is_behind(const struct array *a, struct member *m)
+{
+    return array_writable(m) && m->sb.events < a->sb.events &&
+           md_superblock_role(&a->sb, m->sb.dev_number) == m->role;
+}
+
+void members_catch_up(struct array *a)
+{
+    list_for_each (it, &a->members) {
+        struct member *m = container_of(it, struct member, link);
+        if (!is_behind(a, m))
+            continue;
+        compose_member(a, m);
+        if (blockdev_write(m->dev, m->buf, MD_SUPERBLOCK_OFFSET_BYTES,
+                round_up(md_superblock_bytes(&m->sb), m->dev->logical_block_bytes),
+                BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND))
+            members_fail(a, &m, 1);
+    }
+}
+
 static bool gets_superblock(const struct member *m)
 {
     return member_state(m) <= MEMBER_SPARE;

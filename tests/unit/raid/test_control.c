@@ -114,6 +114,42 @@ static void test_a_replacement_that_fails_at_once_is_refused(void)
     run_in_rt(replacement_fails_at_once);
 }
 
+static unsigned count_superblock_writes(struct rig *r, unsigned disk)
+{
+    struct fault_record records[64];
+    unsigned logged = fault_log(r->disks[disk].fault, records, 64), count = 0;
+
+    for (unsigned i = 0; i < logged && i < 64; i++)
+        count += records[i].kind == BLOCK_WRITE && records[i].offset == MD_SUPERBLOCK_OFFSET_BYTES;
+    return count;
+}
+
+static void one_update_behind(void)
+{
+    static char buf[MD_SUPERBLOCK_BYTES];
+    struct md_superblock sb;
+    struct rig r;
+
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    rig_work(&r, 50);
+    rig_stop(&r);
+    rig_read_superblock(&r, 1, &sb);
+    sb.events--;
+    md_superblock_encode(&sb, buf);
+    blockdev_write(r.disks[1].memory, buf, MD_SUPERBLOCK_OFFSET_BYTES, sizeof buf, 0);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 3, 0), 0);
+    CU_ASSERT_EQUAL(count_superblock_writes(&r, 0), 1);
+    CU_ASSERT_EQUAL(count_superblock_writes(&r, 1), 2);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_one_update_behind_is_caught_up_before_the_next(void)
+{
+    run_in_rt(one_update_behind);
+}
+
 CU_TestInfo control_tests[] = {
     {"a spare that was away gets a new number", test_a_spare_that_was_away_gets_a_new_number},
     {"an array that fails at a re-add keeps nothing of it",
@@ -122,5 +158,7 @@ CU_TestInfo control_tests[] = {
         test_an_array_that_fails_at_a_replace_keeps_nothing_of_it},
     {"a replacement that fails at once is refused",
         test_a_replacement_that_fails_at_once_is_refused},
+    {"one update behind is caught up before the next",
+        test_one_update_behind_is_caught_up_before_the_next},
     CU_TEST_INFO_NULL,
 };
