@@ -30,7 +30,7 @@
 #define GUEST_OPS    50u
 #define WRITE_MAX    (192u << 10)
 #define ADMIN_OPS    14u
-#define LOOKS        8u /* at moments of one epoch */
+#define LOOKS        12u /* at moments of one epoch */
 #define EPOCHS       3u
 #define ROUNDS       16u
 #define POLL_NS      UINT64_C(2000000)
@@ -515,7 +515,7 @@ static void check_bitmaps(struct view *v)
 
 static void say_view(const struct view *v)
 {
-    for (unsigned c = 0; c < v->count && verbose; c++)
+    for (unsigned c = 0; c < v->count; c++)
         fprintf(stderr, "  %s: number %u, events %" PRIu64 ", own role %x, %s role %d\n",
             v->candidates[c].name, v->sbs[c].dev_number, v->sbs[c].events,
             md_superblock_role(&v->sbs[c], v->sbs[c].dev_number),
@@ -636,6 +636,20 @@ static void check_answers(struct stage *s, uint64_t moment)
     }
 }
 
+/* As likely as any other: shortly before superblocks are written. */
+static uint64_t choose_moment(struct stage *s, uint64_t since)
+{
+    const struct crash_disk *d = &s->disks[pick(s, s->disk_count)];
+    uint64_t moment = since + pick(s, (unsigned)(crash_clock() - since));
+    unsigned at = d->write_count ? pick(s, d->write_count) : 0;
+
+    if (pick(s, 2))
+        return moment;
+    while (at < d->write_count && d->writes[at].offset != MD_SUPERBLOCK_OFFSET_BYTES)
+        at++;
+    return at < d->write_count ? MAX(since, d->writes[at].applied - pick(s, 16)) : moment;
+}
+
 static void epoch(struct stage *s, uint64_t begun)
 {
     uint64_t since = crash_clock(), moment = since;
@@ -652,7 +666,7 @@ static void epoch(struct stage *s, uint64_t begun)
     work(s);
     array_stop(s->array, NULL);
     for (unsigned i = 0; i <= LOOKS && !atomic_load(&complaints); i++) {
-        moment = since + pick(s, (unsigned)(crash_clock() - since));
+        moment = choose_moment(s, since);
         look(s, moment);
     }
     crash_model_cut(&s->model, moment);
