@@ -119,6 +119,11 @@ static void show_status(const struct cli *cli, json_t *status)
             continue;
         add_groups_of(t, TABLE_ROW(t, NULL, first, "PV", "", ""), status, first);
     }
+    /* What is remembered and could not be brought up. */
+    json_array_foreach (json_object_get(status, "missing"), i, item) {
+        TABLE_ROW(
+            t, NULL, text_of(item, "name"), text_of(item, "kind"), "", text_of(item, "reason"));
+    }
     table_print(t);
 }
 

@@ -153,6 +153,11 @@ class Answers(unittest.TestCase):
         self.assertEqual(sorted(depth, key=depth.get), ["a0", "/m0", "vg ", "vg/root", "nbd /run/n.sock"])
         self.assertIn("2 client(s)", out)
 
+    def test_status_tells_what_is_missing(self):
+        missing = [{"kind": "array", "name": "a9", "reason": "no member was found"}]
+        out = Daemon({"status": [ok({"arrays": [], "vgs": [], "exports": [], "jobs": [], "missing": missing})]}).run("status").stdout
+        self.assertRegex(out, r"a9 +array +no member was found")
+
     def test_would(self):
         out = Daemon({"array.destroy": [ok({"would": ["wipe /m0"]})]}).run("array", "destroy", "a0", "--dry-run").stdout
         self.assertEqual(out, "would wipe /m0\n")
