@@ -41,8 +41,9 @@ static void add_vg(struct table *t, line *parent, json_t *vg, json_t *exports)
         TABLE_ROW(t, parent, text_of(vg, "name"), "group", size_of(vg, "size_bytes"), free_text);
     json_array_foreach (json_object_get(vg, "volumes"), i, v) {
         snprintf(target, sizeof target, "%s/%s", text_of(vg, "name"), text_of(v, "name"));
-        line *volume =
-            TABLE_ROW(t, l, target, "volume", size_of(v, "size_bytes"), text_of(v, "format"));
+        const char *unusable = json_string_value(json_object_get(v, "unusable_reason"));
+        line *volume = TABLE_ROW(t, l, target, "volume", size_of(v, "size_bytes"),
+            unusable ? unusable : text_of(v, "format"));
         add_exports(t, volume, exports, target);
     }
 }
