@@ -111,7 +111,9 @@ static int check_agreement(
     if (!same_shape(c->sb, d->fresh))
         return error_set(err, EBADMSG, "superblocks of %s and %s describe different arrays",
             c->name, fresh_name);
-    if (!md_role_is_active(fresh_role(d, c)) && disowns_freshest(d, c))
+    /* one that still recovers has run with others only; to one update before it was a spare */
+    if (!md_role_is_active(fresh_role(d, c)) && disowns_freshest(d, c) &&
+        !(d->fresh->feature_map & MD_FEATURE_RECOVERY_OFFSET))
         return error_set(err, EBADMSG,
             "%s and %s have each run without the other: assemble with one of them only", c->name,
             fresh_name);
@@ -162,16 +164,19 @@ static int take_place(struct decision *d, unsigned i, struct error *err)
     return 0;
 }
 
-/* A replacement whose original is gone is that role's member now. */
+/* A replacement whose original is gone is that role's member now: in sync, if it had come to the
+ * end and only its own superblock does not say yet that it took over. */
 static void promote_replacements(struct decision *d)
 {
+    uint64_t whole_bytes = d->fresh->size * MD_SECTOR_BYTES;
+
     for (unsigned role = 0; role < d->fresh->raid_disks; role++) {
         int i = d->a->replacements[role];
         if (d->a->members[role] >= 0 || i < 0)
             continue;
         d->a->members[role] = i;
         d->a->replacements[role] = -1;
-        d->a->candidates[i].use = d->a->candidates[i].recovery_offset_bytes == UINT64_MAX
+        d->a->candidates[i].use = d->a->candidates[i].recovery_offset_bytes >= whole_bytes
                                       ? RAID_USE_IN_SYNC
                                       : RAID_USE_RECOVERING;
     }

@@ -268,6 +268,22 @@ static void test_split_brain(void)
     free(m);
 }
 
+/* A crash left the update that did both on the new member only. */
+static void test_failed_while_a_spare_takes_its_place(void)
+{
+    struct made *m = make(1, 0, 2, 3);
+
+    m->sb[2].events = m->bitmap.events = 21;
+    m->sb[2].dev_roles[1] = MD_DISK_ROLE_FAULTY;
+    m->sb[2].dev_roles[2] = 1;
+    m->sb[2].feature_map |= MD_FEATURE_RECOVERY_OFFSET;
+    starts(m, false);
+    CU_ASSERT_EQUAL(m->a.candidates[0].use, RAID_USE_IN_SYNC);
+    CU_ASSERT_EQUAL(m->a.candidates[1].use, RAID_USE_FAULTY);
+    CU_ASSERT_EQUAL(m->a.candidates[2].use, RAID_USE_RECOVERING);
+    free(m);
+}
+
 static void test_recovering(void)
 {
     struct made *m = make(1, 0, 2, 2);
@@ -335,6 +351,9 @@ static void test_replacement(void)
     CU_ASSERT_EQUAL(m->a.members[1], 1);
     CU_ASSERT_EQUAL(m->a.replacements[1], -1);
     CU_ASSERT_EQUAL(m->a.candidates[1].use, RAID_USE_RECOVERING);
+    m->sb[2].recovery_offset = SECTORS; /* all of it: it was about to take over */
+    starts(m, false);
+    CU_ASSERT_EQUAL(m->a.candidates[1].use, RAID_USE_IN_SYNC);
     m->sb[2].feature_map = MD_FEATURE_BITMAP_OFFSET | MD_FEATURE_REPLACEMENT;
     starts(m, false);
     CU_ASSERT_EQUAL(m->a.candidates[1].use, RAID_USE_IN_SYNC);
@@ -502,6 +521,7 @@ CU_TestInfo assembly_tests[] = {
     {"who has run without us may not", test_readd_disowned},
     {"only one comes back for a role", test_readd_one},
     {"two halves that ran apart are refused", test_split_brain},
+    {"failed while a spare takes its place", test_failed_while_a_spare_takes_its_place},
     {"a member that recovers", test_recovering},
     {"spares", test_spares},
     {"a replacement", test_replacement},
