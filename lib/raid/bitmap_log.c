@@ -296,6 +296,8 @@ static uint32_t enter_chunk(struct bitmap_log *b, uint64_t chunk)
     return old;
 }
 
+/* A member that could not take the bits must not count as in sync after a crash: its bitmap might
+ * be the one that is gone by. So that is on disk, too, before the data. */
 static int make_durable(struct array *a, uint64_t first, uint64_t last)
 {
     struct bitmap_log *b = &a->bitmap;
@@ -307,6 +309,8 @@ static int make_durable(struct array *a, uint64_t first, uint64_t last)
             set_in_image(b, i);
     spin_unlock(&b->lock);
     rc = bitmap_log_commit(a);
+    if (!rc)
+        rc = members_record_if_needed(a);
     for (uint64_t i = first; !rc && i <= last; i++)
         atomic_fetch_or(&b->chunks[i], CHUNK_DURABLE);
     return rc;

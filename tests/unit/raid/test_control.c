@@ -150,6 +150,41 @@ static void test_one_update_behind_is_caught_up_before_the_next(void)
     run_in_rt(one_update_behind);
 }
 
+static void write_one(void *arg)
+{
+    rig_write(arg, 0, 512, 0);
+}
+
+static void bits_that_cannot_be_set(void)
+{
+    struct md_superblock sb;
+    struct rig r;
+
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    rig_write(&r, 0, RIG_CHUNK_BYTES, 0);
+    bitmap_log_clean(r.array, true);
+    rig_break(&r, 0, BLOCK_WRITE, 8192, 512, 0);
+    fault_add(r.disks[1].fault,
+        &(struct fault_rule){
+            .kind = BLOCK_WRITE, .offset = 1 << 20, .length = 1 << 20, .hold = true});
+    CU_ASSERT_EQUAL(co_start("write", write_one, &r), 0);
+    fault_wait_held(r.disks[1].fault, 1);
+    rig_read_superblock(&r, 1, &sb);
+    CU_ASSERT_EQUAL(sb.dev_roles[0], MD_DISK_ROLE_FAULTY);
+    fault_clear(r.disks[1].fault);
+    fault_release(r.disks[1].fault);
+    array_quiesce(r.array); /* the write has ended */
+    array_resume(r.array);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_who_misses_a_bit_is_faulty_before_the_data(void)
+{
+    run_in_rt(bits_that_cannot_be_set);
+}
+
 CU_TestInfo control_tests[] = {
     {"a spare that was away gets a new number", test_a_spare_that_was_away_gets_a_new_number},
     {"an array that fails at a re-add keeps nothing of it",
@@ -158,6 +193,7 @@ CU_TestInfo control_tests[] = {
         test_an_array_that_fails_at_a_replace_keeps_nothing_of_it},
     {"a replacement that fails at once is refused",
         test_a_replacement_that_fails_at_once_is_refused},
+    {"who misses a bit is faulty before the data", test_who_misses_a_bit_is_faulty_before_the_data},
     {"one update behind is caught up before the next",
         test_one_update_behind_is_caught_up_before_the_next},
     CU_TEST_INFO_NULL,
