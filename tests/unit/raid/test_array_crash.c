@@ -455,6 +455,19 @@ static bool counts(
     }
 }
 
+static void explain_difference(
+    struct view *v, const char *data, const char *reference, uint64_t offset, uint64_t length)
+{
+    for (uint64_t at = 0; at < length; at += SECTOR_BYTES) {
+        if (!memcmp(data + at, reference + at, SECTOR_BYTES))
+            continue;
+        fprintf(stderr, "  sector %" PRIu64 "\n", (offset + at) / SECTOR_BYTES);
+        crash_model_explain(&v->s->model, offset + at, data + at);
+        crash_model_explain(&v->s->model, offset + at, reference + at);
+        return;
+    }
+}
+
 static void check_copy(struct view *v, unsigned candidate, uint64_t offset, uint64_t member_offset,
     uint64_t length, const char *reference)
 {
@@ -471,7 +484,7 @@ static void check_copy(struct view *v, unsigned candidate, uint64_t offset, uint
         }
     }
     if (v->geometry.level != 0 && counts(v, candidate, offset, member_offset + length) &&
-        memcmp(data, reference, length))
+        memcmp(data, reference, length)) {
         COMPLAIN(v->s,
             "moment %" PRIu64 ": %s (%s%s, role %d, recovered %" PRIu64 ") differs at %" PRIu64
             "+%" PRIu64 ", %s, bit %d",
@@ -481,6 +494,8 @@ static void check_copy(struct view *v, unsigned candidate, uint64_t offset, uint
                                  : "",
             m->role, m->recovery_offset_bytes, offset, length,
             v->decision.dirty ? "dirty" : "clean", marked(v, offset));
+        explain_difference(v, data, reference, offset, length);
+    }
 }
 
 static void check_run(struct view *v, uint64_t offset, uint64_t *length)
