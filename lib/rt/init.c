@@ -11,7 +11,8 @@
 const struct engine_ops *rt_engine;
 uint64_t rt_poll_max_ns;
 
-#define POLL_US_DEFAULT 20
+/* As long as a wake-up across processors takes; see docs/performance.md. */
+#define POLL_US_DEFAULT 60
 #define POLL_US_MAX     10000
 
 static const struct engine_ops *const engines[] = {&engine_uring, &engine_aio};
