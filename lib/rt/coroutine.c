@@ -152,7 +152,7 @@ static void co_main(void *arg)
     co->entry(co->arg);
     co->worker->live--;
     co->ended = true;
-    fiber_exit(&co->fiber);
+    fiber_exit(&co->fiber, &co->worker->loop);
 }
 
 struct co *co_create(struct worker *w, const char *name, co_entry *entry, void *arg)

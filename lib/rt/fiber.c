@@ -72,10 +72,10 @@ void fiber_switch(struct fiber *from, struct fiber *to)
     arrive(from);
 }
 
-void fiber_exit(struct fiber *from)
+void fiber_exit(struct fiber *from, struct fiber *to)
 {
-    leave(from, from->resumer, true);
-    context_switch(&from->context, from->resumer->context);
+    leave(from, to, true);
+    context_switch(&from->context, to->context);
     __builtin_unreachable();
 }
 

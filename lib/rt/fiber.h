@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A stack and what runs on it, with AddressSanitizer and ThreadSanitizer told of each switch.
- * Switches go between a thread's own fiber and one other and back, never between two others.
  */
 #ifndef ASHLAR_RT_FIBER_H
 #define ASHLAR_RT_FIBER_H
@@ -37,8 +36,8 @@ void fiber_adopt(struct fiber *f);
 /* Will run fn(arg) when first switched to; fn ends by fiber_exit. */
 void fiber_make(struct fiber *f, void *stack, size_t bytes, void (*fn)(void *arg), void *arg);
 void fiber_switch(struct fiber *from, struct fiber *to);
-/* The last switch of a fiber, to its resumer. */
-_Noreturn void fiber_exit(struct fiber *from);
+/* The last switch of a fiber. */
+_Noreturn void fiber_exit(struct fiber *from, struct fiber *to);
 /* By the resumer, after fiber_exit: the stack may be used for another. */
 void fiber_release(struct fiber *f);
 

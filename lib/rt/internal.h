@@ -78,13 +78,22 @@ void worker_rouse(struct worker *w);
 void timers_fire(struct worker *w, uint64_t now_ns);
 uint64_t timers_next_due(const struct worker *w);
 
-/* offload.c: ends the helper threads, which are idle. */
+/* host/offload.c: ends the helper threads, which are idle. */
 void offload_end(void);
 
-/* worker.c: starts a thread named `name` that leaves signals to others. 0 or -errno. */
-int thread_start(pthread_t *thread, const char *name, void *(*fn)(void *arg), void *arg);
+/* worker.c, on the worker's thread: makes its engine, 0 or -errno; then runs it until it ends. */
+int worker_begin(struct worker *w);
+void worker_run(struct worker *w);
 
-/* init.c */
+/* host/thread.c; sim/schedule.c: fibers that take turns. */
+/* Begins and runs `w` on a thread of its own; returns what worker_begin said. */
+int worker_thread_start(struct worker *w);
+/* After the worker's end. */
+void worker_thread_join(struct worker *w);
+/* Calls fn(arg) as the main worker's thread. */
+void thread_enter(void (*fn)(void *arg), void *arg);
+
+/* host/init.c, sim/init.c */
 extern const struct engine_ops *rt_engine;
 extern uint64_t rt_poll_max_ns;
 

@@ -8,35 +8,13 @@
  */
 #include "rt/sync.h"
 
-#include <sched.h>
-
-#include "rt/cpu.h"
 #include "rt/worker.h"
-
-/* The holder may have lost its processor. */
-#define SPINS_BEFORE_YIELD 100
 
 struct waiter {
     struct list link;
     struct co *co;
     bool queued;
 };
-
-void spin_lock(struct spinlock *l)
-{
-    unsigned spins = 0;
-
-    while (atomic_flag_test_and_set_explicit(&l->held, memory_order_acquire)) {
-        cpu_relax();
-        if (++spins % SPINS_BEFORE_YIELD == 0)
-            sched_yield();
-    }
-}
-
-void spin_unlock(struct spinlock *l)
-{
-    atomic_flag_clear_explicit(&l->held, memory_order_release);
-}
 
 static void spinlock_init(struct spinlock *l)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Workers: the table of them, their threads, their begin and end; the loop is in loop.c.
+ * Workers: the table of them, their begin and end; the loop is in loop.c, threads are the host's or
+ * the simulator's.
  *
  * A worker ends when it has been told to and no coroutine is left. Its struct stays in the table,
  * since the sender of its last mail may look at it afterwards.
@@ -9,8 +10,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <semaphore.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -110,8 +109,7 @@ static bool none_but(const struct worker *w)
     return none;
 }
 
-/* On its thread. */
-static int worker_begin(struct worker *w)
+int worker_begin(struct worker *w)
 {
     int rc = rt_engine->create(&w->engine);
 
@@ -126,20 +124,24 @@ static int worker_begin(struct worker *w)
     return 0;
 }
 
-static void worker_end(struct worker *w)
+void worker_run(struct worker *w)
 {
+    worker_loop(w);
     assert(!w->timers);
     w->engine->ops->destroy(w->engine);
     stacks_free_idle(w);
     this_worker = NULL;
+    if (w->destroyer)
+        co_wake(w->destroyer);
 }
 
 struct main_entry {
     co_entry *entry;
     void *arg;
+    int result;
 };
 
-static void run_main(void *arg)
+static void run_entry(void *arg)
 {
     struct main_entry *m = arg;
     struct worker *w = this_worker;
@@ -148,84 +150,32 @@ static void run_main(void *arg)
     atomic_store(&w->stopping, true);
 }
 
+static void run_main(void *arg)
+{
+    struct main_entry *m = arg;
+    struct worker *w = workers;
+
+    m->result = worker_begin(w);
+    if (m->result < 0)
+        return;
+    m->result = co_start("main", run_entry, m);
+    if (m->result < 0)
+        atomic_store(&w->stopping, true);
+    worker_run(w);
+    assert(none_but(w));
+    offload_end();
+    stacks_free_shared();
+}
+
 int rt_main(co_entry *entry, void *arg)
 {
-    struct main_entry m = {entry, arg};
+    struct main_entry m = {.entry = entry, .arg = arg};
     struct worker *w = worker_reserve(0, "main");
-    int rc;
 
     assert(rt_engine && w == workers);
-    rc = worker_begin(w);
-    if (rc == 0) {
-        rc = co_start("main", run_main, &m);
-        if (rc < 0)
-            atomic_store(&w->stopping, true);
-        worker_loop(w);
-        worker_end(w);
-        assert(none_but(w));
-        offload_end();
-        stacks_free_shared();
-    }
+    thread_enter(run_main, &m);
     worker_release(w);
-    return rc;
-}
-
-/* Faults stay with the thread that causes them. */
-int thread_start(pthread_t *thread, const char *name, void *(*fn)(void *arg), void *arg)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
-    sigset_t blocked, before;
-    int rc;
-
-    sigfillset(&blocked);
-    for (unsigned i = 0; i < ARRAY_LEN(faults); i++)
-        sigdelset(&blocked, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    rc = pthread_create(thread, NULL, fn, arg);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc == 0)
-        pthread_setname_np(*thread, name);
-    return -rc;
-}
-
-struct beginning {
-    struct worker *worker;
-    sem_t begun;
-    int result;
-};
-
-static void *worker_thread(void *arg)
-{
-    struct beginning *b = arg;
-    struct worker *w = b->worker;
-    int rc = worker_begin(w);
-
-    b->result = rc;
-    sem_post(&b->begun);
-    if (rc == 0) {
-        worker_loop(w);
-        worker_end(w);
-        co_wake(w->destroyer);
-    }
-    return NULL;
-}
-
-static int worker_spawn(struct worker *w)
-{
-    struct beginning b = {.worker = w};
-    int rc;
-
-    sem_init(&b.begun, 0, 0);
-    rc = thread_start(&w->thread, w->name, worker_thread, &b);
-    if (rc == 0) {
-        while (sem_wait(&b.begun) < 0)
-            ;
-        rc = b.result;
-        if (rc < 0)
-            pthread_join(w->thread, NULL);
-    }
-    sem_destroy(&b.begun);
-    return rc;
+    return m.result;
 }
 
 int worker_create(struct worker **w, const char *name, struct error *err)
@@ -235,7 +185,8 @@ int worker_create(struct worker **w, const char *name, struct error *err)
 
     if (!made)
         return error_set(err, EAGAIN, "worker %s: there are %d already", name, WORKERS_MAX);
-    rc = worker_spawn(made);
+    made->destroyer = NULL;
+    rc = worker_thread_start(made);
     if (rc < 0) {
         worker_release(made);
         return error_set(err, -rc, "worker %s: %s", name, strerror(-rc));
@@ -251,6 +202,6 @@ void worker_destroy(struct worker *w)
     atomic_store(&w->stopping, true);
     worker_rouse(w);
     co_suspend("worker to end");
-    pthread_join(w->thread, NULL);
+    worker_thread_join(w);
     worker_release(w);
 }

@@ -11,8 +11,8 @@
 
 #include "base/arith.h"
 #include "base/iov.h"
-#include "rt/file.h"
-#include "rt/step.h"
+#include "rt/host/file.h"
+#include "rt/host/step.h"
 
 extern CU_TestInfo step_tests[];
 

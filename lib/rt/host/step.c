@@ -7,7 +7,7 @@
  * that makes no progress is -EIO (the end of the file). A way of zeroing that is not supported
  * leads to the next, the last of which writes zeros.
  */
-#include "rt/step.h"
+#include "rt/host/step.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,7 +19,7 @@
 
 #include "base/arith.h"
 #include "base/iov.h"
-#include "rt/file.h"
+#include "rt/host/file.h"
 
 /* See is_quick. */
 #define QUICK_BYTES (1 << 20)

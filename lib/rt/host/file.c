@@ -10,7 +10,7 @@
  * The lock on a regular file covers all of it, so that programs which lock ranges (QEMU) see it
  * too. A read-only open takes a shared lock: it excludes writers, not other readers.
  */
-#include "rt/file.h"
+#include "rt/host/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,9 +3,10 @@
  * Helper threads for calls that block. They are made when a call finds none idle, up to a few, and
  * end with rt_main. The call is queued in the frame of the coroutine that waits for it.
  */
-#include "rt/internal.h"
-
 #include <assert.h>
+
+#include "rt/host/thread.h"
+#include "rt/internal.h"
 
 #define HELPERS_MAX 8
 

@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 #include "base/arith.h"
-#include "rt/file.h"
-#include "rt/step.h"
+#include "rt/host/file.h"
+#include "rt/host/step.h"
 #include "rt/worker.h"
 
 #define SUBMISSIONS   256

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "rt/socket.h"
+#include "rt/host/socket.h"
 #include "rt/worker.h"
 
 /* Descriptors or memory are short: others may give some back meanwhile. */

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "base/arith.h"
-#include "rt/socket.h"
+#include "rt/host/socket.h"
 #include "rt/worker.h"
 
 struct stream {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Addresses of Unix sockets, and waiting for one to become ready, with a time limit: the timer
  * takes the poll back. All of it lives on the waiting coroutine's stack. */
-#include "rt/socket.h"
+#include "rt/host/socket.h"
 
 #include <errno.h>
 #include <string.h>

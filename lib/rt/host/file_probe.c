@@ -8,7 +8,7 @@
  * is reported as the logical block size; above that, or where direct I/O is refused, the page cache
  * is used.
  */
-#include "rt/file.h"
+#include "rt/host/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
