@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Where an array keeps its bytes (our own formulas, after Linux raid0.c and raid10.c), and whether
+ * copies that count as the same are. After a check_md that found an array.
+ */
+#ifndef ASHLAR_TESTS_SIM_CHECK_COPIES_H
+#define ASHLAR_TESTS_SIM_CHECK_COPIES_H
+
+#include "check_md.h"
+
+#define CHECK_COPIES_MAX (2 * CHECK_MD_DISKS_MAX)
+
+struct check_copy {
+    unsigned disk; /* in check_md.disks */
+    int role;
+    uint64_t offset_bytes; /* on the disk */
+    bool read;             /* of a member in sync: the array may be asked for it */
+    bool agrees;           /* has to be the same as all others that do */
+};
+
+/*
+ * The copies of the array byte at offset (below size_bytes) on disks that have or had that role,
+ * in md's order; how many. *run_bytes: for so many bytes from there the answer goes on, in one
+ * piece each, at most to the end of a chunk of the bitmap.
+ */
+unsigned check_copies(const struct check_md *c, uint64_t offset,
+    struct check_copy copies[CHECK_COPIES_MAX], uint64_t *run_bytes);
+
+/* The first difference between two copies that have to agree, as a problem. Range in array bytes.
+ * Returns whether there is none. */
+bool check_copies_agree(struct check_md *c, uint64_t offset, uint64_t length);
+
+/* Array bytes, each from the first copy of a member in sync. c has to stay. */
+struct check_disk check_array(const struct check_md *c, const char *name);
+
+#endif
