@@ -198,10 +198,20 @@ static int sort_candidates(struct decision *d, struct error *err)
     return 0;
 }
 
+/* It was about to get a role, but its own superblock does not say so yet. */
+static bool still_a_spare(const struct decision *d, uint32_t dev_number)
+{
+    for (unsigned i = 0; i < d->count; i++)
+        if (d->candidates[i].sb->dev_number == dev_number && is_current(d, &d->candidates[i]) &&
+            d->a->candidates[i].use == RAID_USE_SPARE)
+            return true;
+    return false;
+}
+
 static bool had_member(const struct decision *d, unsigned role)
 {
     for (uint32_t i = 0; i < d->fresh->max_dev; i++)
-        if (d->fresh->dev_roles[i] == role)
+        if (d->fresh->dev_roles[i] == role && !still_a_spare(d, i))
             return true;
     return false;
 }

@@ -325,6 +325,10 @@ static void test_spares(void)
     CU_ASSERT_EQUAL(m->a.freshest, 0);
     CU_ASSERT_EQUAL(m->a.candidates[2].use, RAID_USE_SPARE);
     CU_ASSERT_EQUAL(m->a.members[1], -1);
+    CU_ASSERT(m->a.missing == 1 && m->a.absent == 0);
+    m->count = 2; /* without it, there was a member that is missing */
+    starts(m, false);
+    CU_ASSERT_EQUAL(m->a.absent, 1);
     m->candidates[0] = m->candidates[2];
     m->count = 1;
     fails(m, false, -ENXIO, "only spares of host:data were found");
