@@ -14,6 +14,7 @@
 #include "exports.h"
 #include "groups.h"
 #include "raid/superblock.h"
+#include "rt/fs.h"
 #include "rt/worker.h"
 
 #define BUSY_PAUSE_NS 50000000
@@ -73,13 +74,13 @@ static int note_remembered(struct scan *s)
 static int note_pattern(struct scan *s, const char *pattern)
 {
     char **paths;
-    int rc = scan_paths_expand(pattern, &paths);
+    int rc = fs_expand(pattern, &paths);
 
     if (rc)
         return rc;
     for (char **p = paths; rc == 0 && *p; p++)
         rc = note(s, *p, false);
-    scan_paths_free(paths);
+    free(paths);
     return rc;
 }
 

@@ -50,9 +50,4 @@ struct scan {
 int scan_run(struct scan *s, struct daemon *d, const char *const *paths, unsigned count);
 void scan_free(struct scan *s);
 
-/* scan_paths.c: the paths that a file, directory or pattern names; NULL-terminated, freed by the
- * caller with scan_paths_free. -ENOMEM. On a helper thread. */
-int scan_paths_expand(const char *pattern, char ***paths);
-void scan_paths_free(char **paths);
-
 #endif

@@ -23,6 +23,11 @@ int fs_make_dir(const char *path, mode_t mode);
 /* Names in a directory without "." and ".." and without what an interrupted fs_replace left,
  * sorted; a NULL-terminated array in one allocation, freed by the caller. */
 int fs_list(const char *path, char ***names);
+/* The files and block devices that `pattern` names: one of them, what is in a directory, or all
+ * that a pattern of glob(7) matches, directories as what is in them; hidden ones and whatever else
+ * there is are passed over. When nothing is there the pattern itself: whoever opens it says why
+ * not. Sorted and allocated as above. */
+int fs_expand(const char *pattern, char ***paths);
 /* A lock file held until the process ends (one daemon a state directory): -EBUSY when another
  * process holds it. */
 int fs_lock(const char *path);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/arith.h"
+#include "rt/names.h"
 #include "rt/sync.h"
 #include "rt/worker.h"
 
@@ -269,39 +270,23 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* Pointers first, then the names. */
-static char **pack_names(struct dirent **entries, size_t count)
-{
-    size_t bytes = (count + 1) * sizeof(char *);
-    char **names, *text;
-
-    for (size_t i = 0; i < count; i++)
-        bytes += strlen(entries[i]->d_name) + 1;
-    names = malloc(bytes);
-    if (!names)
-        return NULL;
-    text = (char *)(names + count + 1);
-    for (size_t i = 0; i < count; i++) {
-        names[i] = text;
-        text = stpcpy(text, entries[i]->d_name) + 1;
-    }
-    names[count] = NULL;
-    return names;
-}
-
 static int list_blocking(void *arg)
 {
     struct listing *l = arg;
     struct dirent **entries;
-    int count = scandir(l->path, &entries, is_shown, by_name);
+    struct names names = {0};
+    int rc = 0, count = scandir(l->path, &entries, is_shown, by_name);
 
     if (count < 0)
         return -errno;
-    l->names = pack_names(entries, (size_t)count);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        rc = rc ? rc : names_add(&names, NULL, entries[i]->d_name);
         free(entries[i]);
+    }
     free(entries);
-    return l->names ? 0 : -ENOMEM;
+    rc = rc ? rc : names_pack(&names, &l->names);
+    names_free(&names);
+    return rc;
 }
 
 int fs_list(const char *path, char ***names)

@@ -8,7 +8,7 @@
 extern CU_TestInfo coroutine_tests[], worker_tests[], timer_tests[], sync_tests[],
     range_lock_tests[], gate_tests[];
 extern CU_TestInfo init_tests[], step_tests[], engine_tests[], file_tests[], buffer_tests[],
-    stream_tests[], fs_tests[];
+    stream_tests[], fs_tests[], fs_expand_tests[], names_tests[];
 
 int main(int argc, char **argv)
 {
@@ -26,6 +26,8 @@ int main(int argc, char **argv)
         {.pName = "buffer", .pTests = buffer_tests},
         {.pName = "stream", .pTests = stream_tests},
         {.pName = "fs", .pTests = fs_tests},
+        {.pName = "fs_expand", .pTests = fs_expand_tests},
+        {.pName = "names", .pTests = names_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
