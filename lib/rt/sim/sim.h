@@ -60,6 +60,7 @@ struct sim_counts {
 struct sim_world {
     uint64_t seed;
     struct sim_random random[SIM_STREAMS];
+    uint64_t hash;   /* of all that has happened */
     uint64_t now_ns; /* virtual; goes on over machines */
     bool trace;      /* sim_trace prints */
     bool preempt;    /* workers lose their turn at spinlocks too */
@@ -96,5 +97,7 @@ void sim_trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Shared memory for a program's own part of the world: zeroed by sim_reset; once, after sim_init.
  */
 void *sim_share(size_t bytes);
+/* The same, and never zeroed: for counts over many seeds. */
+void *sim_keep(size_t bytes);
 
 #endif
