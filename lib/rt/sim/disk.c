@@ -248,9 +248,9 @@ uint64_t sim_disk_apply(struct sim_disk *d, const struct io *io, struct sim_rand
 
 static struct sim_write *find(struct sim_disk *d, uint64_t number)
 {
-    for (struct sim_write *w = d->log + d->log_count; w-- > d->log;)
-        if (w->number == number)
-            return w;
+    for (unsigned i = d->log_count; i-- > 0;)
+        if (d->log[i].number == number)
+            return &d->log[i];
     return NULL;
 }
 
@@ -271,7 +271,9 @@ void sim_disk_apply_torn(struct sim_disk *d, const struct io *io, struct sim_ran
     const struct sim_write *w = find(d, sim_disk_apply(d, io, random));
     uint64_t end;
 
-    for (uint64_t at = w ? w->offset : 0; w && at < w->offset + w->length; at = end) {
+    if (!w)
+        return;
+    for (uint64_t at = w->offset; at < w->offset + w->length; at = end) {
         end = unit_end(d, w, at);
         if (sim_one_in(random, 2))
             take_back(d, w, at, end);
@@ -322,7 +324,8 @@ void sim_disk_cut(struct sim_disk *d, struct sim_random *random)
 {
     uint64_t decided[DISK_SECTORS_MAX / 64] = {0};
 
-    for (const struct sim_write *w = d->log + d->log_count; w-- > d->log;) {
+    for (unsigned i = d->log_count; i-- > 0;) {
+        const struct sim_write *w = &d->log[i];
         enum fate fate = w->durable ? KEPT : (enum fate)sim_below(random, FATES);
         uint64_t end;
 

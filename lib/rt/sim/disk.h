@@ -46,7 +46,7 @@ struct sim_disk_params {
     uint64_t seed;
 };
 
-/* Fails the next `times` operations of these kinds that touch the range. */
+/* Fails the next `times` operations of these kinds that touch the range; a sync touches all. */
 struct sim_fault {
     unsigned kinds; /* 1u << enum io_kind */
     uint64_t offset, length;
@@ -69,12 +69,13 @@ struct sim_disk {
     bool can_zero;
     bool present;              /* false: it is gone, opening and every operation fails */
     uint64_t stalled_until_ns; /* the engine's: nothing ends before */
-    uint64_t lose_writes;      /* the next so many writes are acknowledged and not done */
+    uint64_t lose_writes; /* the next so many writes and zeroes are acknowledged and not done */
     uint64_t misdirect_writes; /* ...and done elsewhere */
     struct sim_fault faults[SIM_FAULTS_MAX];
 
     unsigned char data[SIM_DISK_BYTES_MAX];
-    uint64_t written[SIM_DISK_BYTES_MAX / SIM_SECTOR_BYTES / 64]; /* a bit a sector */
+    uint64_t written[SIM_DISK_BYTES_MAX / SIM_SECTOR_BYTES / 64]; /* a bit a sector; 0: data does
+                                                                     not hold its noise yet */
     uint64_t
         unreadable[SIM_DISK_BYTES_MAX / SIM_SECTOR_BYTES / 64]; /* latent errors: a write heals */
 
@@ -91,9 +92,10 @@ void sim_disk_init(struct sim_disk *d, const struct sim_disk_params *params);
 #define SIM_NOISE_MAGIC UINT64_C(0x72656d726f466e41)
 void sim_disk_noise(const struct sim_disk *d, uint64_t sector, void *buf);
 
-/* What would be read, as it is, without any fault: for checkers and dumps. */
+/* What would be read, as it is, without any fault: for checkers and dumps. Whole sectors, as for
+ * poke. */
 void sim_disk_peek(const struct sim_disk *d, void *buf, uint64_t offset, uint64_t length);
-/* Overwrites it beyond the log, as a corrupted medium does. */
+/* Overwrites it beyond the log, as a corrupted medium does: a power cut does not take it back. */
 void sim_disk_poke(struct sim_disk *d, const void *buf, uint64_t offset, uint64_t length);
 
 /* The error that a fault in force has for this operation, counting it down; 0: none. Latent errors
@@ -101,7 +103,8 @@ void sim_disk_poke(struct sim_disk *d, const void *buf, uint64_t offset, uint64_
 int sim_disk_fault(struct sim_disk *d, enum io_kind kind, uint64_t offset, uint64_t length);
 /*
  * Does one operation at once (faults apart). Returns for a write, zeroes or discard the number of
- * its entry in the log (sim_disk_durable), else 0. lose_writes and misdirect_writes are heeded.
+ * its entry in the log (sim_disk_durable), else 0. lose_writes and misdirect_writes are heeded. The
+ * range lies on the disk.
  */
 uint64_t sim_disk_apply(struct sim_disk *d, const struct io *io, struct sim_random *random);
 /* Only some atomic units of it, chosen at random, perhaps none: what a power cut leaves of a write
@@ -113,7 +116,7 @@ void sim_disk_durable(struct sim_disk *d, uint64_t number);
 uint64_t sim_disk_flush_begin(const struct sim_disk *d);
 void sim_disk_flushed(struct sim_disk *d, uint64_t begun);
 /* The power is cut: see above. The log is empty afterwards, faults that are not of the medium are
- * gone. */
+ * gone: those that count down, lost and misdirected writes, a stall. */
 void sim_disk_cut(struct sim_disk *d, struct sim_random *random);
 
 #endif
