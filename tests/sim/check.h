@@ -9,9 +9,11 @@
 #ifndef ASHLAR_TESTS_SIM_CHECK_H
 #define ASHLAR_TESTS_SIM_CHECK_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define CHECK_SECTOR_BYTES 512u
 
@@ -19,8 +21,8 @@
 struct check_disk {
     const char *name;
     uint64_t size_bytes;
-    /* The bytes from offset on, which lie inside the disk: a pointer to them where they are, or to
-     * buf (room for length), filled. NULL: they cannot be read. */
+    /* Whole sectors inside the disk: a pointer to them where they are, or to buf (room for length),
+     * filled. NULL: they cannot be read. */
     const void *(*at)(void *arg, void *buf, uint64_t offset, uint64_t length);
     void *arg;
 };
@@ -42,5 +44,30 @@ struct check_problems {
 };
 void check_problem(struct check_problems *p, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Little-endian numbers at p + offset, which need not be aligned. */
+static inline uint16_t check_u16(const void *p, size_t offset)
+{
+    uint16_t n;
+
+    memcpy(&n, (const char *)p + offset, sizeof n);
+    return le16toh(n);
+}
+
+static inline uint32_t check_u32(const void *p, size_t offset)
+{
+    uint32_t n;
+
+    memcpy(&n, (const char *)p + offset, sizeof n);
+    return le32toh(n);
+}
+
+static inline uint64_t check_u64(const void *p, size_t offset)
+{
+    uint64_t n;
+
+    memcpy(&n, (const char *)p + offset, sizeof n);
+    return le64toh(n);
+}
 
 #endif

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where an array keeps its bytes (our own formulas, after Linux raid0.c and raid10.c), and whether
- * copies that count as the same are. After a check_md that found an array.
+ * Where an array keeps its bytes on the disks, and whether copies that count as the
+ * same are the same. After a check_md that found an array.
  */
 #ifndef ASHLAR_TESTS_SIM_CHECK_COPIES_H
 #define ASHLAR_TESTS_SIM_CHECK_COPIES_H
 
 #include "check_md.h"
 
-#define CHECK_COPIES_MAX (2 * CHECK_MD_DISKS_MAX)
+#define CHECK_COPIES_MAX CHECK_MD_DISKS_MAX
 
 struct check_copy {
     unsigned disk; /* in check_md.disks */

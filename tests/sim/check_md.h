@@ -13,8 +13,9 @@
 #define ASHLAR_TESTS_SIM_CHECK_MD_H
 
 #include "check.h"
+#include "check_layout.h"
 
-#define CHECK_MD_DISKS_MAX 16u
+#define CHECK_MD_DISKS_MAX CHECK_ROLES_MAX
 #define CHECK_MD_CLEAN     UINT64_MAX
 
 /* Ordered: up to REPLACING it takes part in the array. */
@@ -49,10 +50,9 @@ struct check_md_member {
 struct check_md {
     uint8_t uuid[16];
     int level;
-    uint32_t layout;
+    uint32_t layout_code;
     unsigned raid_disks;
-    uint64_t chunk_bytes, component_bytes; /* 0: it has none (RAID1, RAID0) */
-    uint64_t size_bytes;                   /* of the array; 0: a level or layout we do not do */
+    struct check_layout layout; /* size_bytes 0: of a level or layout that is not done here */
     uint64_t events;
     uint64_t resync_from_bytes; /* CHECK_MD_CLEAN, or marked regions from there on may differ */
     bool dirty;                 /* it is not clean */
@@ -79,8 +79,8 @@ bool check_md(
 /* The arrays on these disks, by the superblocks that are valid; how many. */
 unsigned check_md_find(const struct check_disk *disks, unsigned count, uint8_t (*uuids)[16]);
 
-/* Whether a bitmap that the kernel might use says that the copies there are the same: false only
- * if its bit is set in all of them, or there is none. */
+/* Whether the copies there may differ by the bitmaps: it is set in each one that the kernel might
+ * use, and there is no other to be told by. True everywhere without a bitmap. */
 bool check_md_marked(const struct check_md *c, uint64_t array_offset);
 
 #endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * check DIR: what the checkers say of the disk images DIR/NAME.img, as JSON: arrays, then volume
+ * groups on what is left and on the arrays. Exit status 0: no problems, 1: some, 2: it could not be
+ * done.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check_copies.h"
+#include "check_lvm.h"
+#include "check_md.h"
+
+#define DISKS_MAX 16u
+
+static struct check_disk images[DISKS_MAX];
+static unsigned image_count;
+static struct check_md arrays[DISKS_MAX];
+
+static _Noreturn void die(const char *what)
+{
+    perror(what);
+    exit(2);
+}
+
+static void map_image(const char *dir, const char *file)
+{
+    char *path;
+    struct stat st;
+    int fd;
+    void *bytes;
+
+    if (asprintf(&path, "%s/%s", dir, file) < 0)
+        die(file);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        die(path);
+    bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes == MAP_FAILED)
+        die(path);
+    close(fd);
+    free(path);
+    images[image_count++] = check_image(strdup(file), bytes, (uint64_t)st.st_size);
+}
+
+static int is_image(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+
+    return dot && !strcmp(dot, ".img");
+}
+
+static void map_images(const char *dir)
+{
+    struct dirent **entries;
+    int count = scandir(dir, &entries, is_image, versionsort);
+
+    if (count < 0)
+        die(dir);
+    for (int i = 0; i < count; i++) {
+        if (i < (int)DISKS_MAX)
+            map_image(dir, entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+/* Each line of the text an element. */
+static json_t *problems_json(const struct check_problems *p)
+{
+    json_t *list = json_array();
+
+    for (const char *line = p->text; *line;) {
+        size_t length = strcspn(line, "\n");
+        json_array_append_new(list, json_stringn(line, length));
+        line += length + (line[length] == '\n');
+    }
+    return list;
+}
+
+static json_t *uuid_json(const uint8_t *uuid)
+{
+    char text[33];
+
+    for (unsigned i = 0; i < 16; i++)
+        snprintf(text + 2 * i, 3, "%02x", uuid[i]);
+    return json_string(text);
+}
+
+/* --- arrays --- */
+
+static json_t *member_json(const struct check_md_member *m)
+{
+    json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:I}", "disk", m->disk.name, "state",
+        check_md_state_names[m->state], "role", m->role, "number", (json_int_t)m->number, "events",
+        (json_int_t)m->events);
+
+    if (m->damage[0])
+        json_object_set_new(o, "damage", json_string(m->damage));
+    if (m->has_bitmap)
+        json_object_set_new(o, "bitmap_events", json_integer((json_int_t)m->bitmap_events));
+    return o;
+}
+
+static json_t *array_json(const struct check_md *c)
+{
+    json_t *members = json_array();
+
+    for (unsigned i = 0; i < c->disk_count; i++)
+        if (c->disks[i].state < CHECK_MD_FOREIGN)
+            json_array_append_new(members, member_json(&c->disks[i]));
+    return json_pack("{s:o, s:i, s:i, s:i, s:I, s:I, s:b, s:b, s:b, s:o, s:o}", "uuid",
+        uuid_json(c->uuid), "level", c->level, "layout", (int)c->layout_code, "raid_disks",
+        (int)c->raid_disks, "size_bytes", (json_int_t)c->layout.size_bytes, "events",
+        (json_int_t)c->events, "dirty", c->dirty, "starts", c->starts, "bitmap", c->has_bitmap,
+        "members", members, "problems", problems_json(&c->problems));
+}
+
+/* Returns how many problems there are. */
+static unsigned check_arrays(json_t *list, unsigned *array_count)
+{
+    uint8_t uuids[DISKS_MAX][16];
+    unsigned problems = 0;
+
+    *array_count = check_md_find(images, image_count, uuids);
+    for (unsigned i = 0; i < *array_count; i++) {
+        struct check_md *c = &arrays[i];
+        check_md(c, images, image_count, uuids[i]);
+        if (c->starts)
+            check_copies_agree(c, 0, c->layout.size_bytes);
+        problems += c->problems.count;
+        json_array_append_new(list, array_json(c));
+    }
+    return problems;
+}
+
+int main(int argc, char **argv)
+{
+    json_t *array_list = json_array(), *result;
+    unsigned array_count, problems;
+
+    if (argc != 2) {
+        fprintf(stderr, "usage: check DIR\n");
+        return 2;
+    }
+    map_images(argv[1]);
+    problems = check_arrays(array_list, &array_count);
+    result = json_pack("{s:o}", "arrays", array_list);
+    json_dumpf(result, stdout, JSON_INDENT(1));
+    putchar('\n');
+    json_decref(result);
+    return problems ? 1 : 0;
+}
