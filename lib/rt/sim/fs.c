@@ -88,7 +88,9 @@ static struct entry *make(const char *path, bool directory)
         e++;
     if (e == tree->entries + ENTRIES_MAX)
         sim_fail("the simulator has no room for the file %s", path);
-    *e = (struct entry){.used = true, .directory = directory};
+    e->used = true;
+    e->directory = directory;
+    e->length = 0;
     strcpy(e->path, path);
     locked[e - tree->entries] = false;
     return e;

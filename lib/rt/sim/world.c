@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/arith.h"
+#include "rt/sim/fs.h"
 #include "rt/sim/machine.h"
 #include "rt/sim/site.h"
 
@@ -69,6 +70,7 @@ void sim_init(char **argv)
     fix_addresses(argv);
     sim = sim_keep(sizeof *sim);
     site_init();
+    sim_fs_init();
 }
 
 void sim_reset(uint64_t seed)
