@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One run of the program `sim` over some seeds, and what it says about them."""
+import json
+import os
+import re
+import subprocess
+
+FAULTS = ["power-cut", "kill", "read-error", "write-error", "flush-error", "latent", "corrupt", "misdirect", "lost-write", "stall", "gone",
+          "stale", "no-space"]
+
+
+def options_of(options):
+    """{"machines": 3, "keep-going": True} as words; what is None or False is left out."""
+    words = []
+    for name, value in options.items():
+        if value not in (None, False):
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return words
+
+
+class Simulator:
+    def __init__(self, binary, scenario, mutant=None):
+        self.binary = binary
+        self.scenario = scenario
+        self.mutant = mutant
+
+    def words(self, first, last, **options):
+        seeds = ["--seed", str(first)] if first == last else ["--seeds", f"{first}..{last}"]
+        options = {name.replace("_", "-"): value for name, value in options.items()}
+        return [self.binary, "--scenario", self.scenario] + seeds + options_of({"mutant": self.mutant, **options})
+
+    def start(self, first, last, **options):
+        return subprocess.Popen(self.words(first, last, json=True, **options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                errors="replace")
+
+    def run(self, first, last, timeout=180, **options):
+        """What it said as JSON; how it ended instead, when the program itself died or hung: {"died": REASON}."""
+        return finish(self.start(first, last, **options), timeout)
+
+    def trace(self, seed, path, lines, timeout=180, **options):
+        """Writes the last lines of the history to a file."""
+        words = self.words(seed, seed, trace=True, **options)
+        with open(path, "w") as f:
+            tail = subprocess.Popen(["tail", "-n", str(lines)], stdin=subprocess.PIPE, stdout=f)
+            try:
+                subprocess.run(words, stdout=tail.stdin, stderr=subprocess.STDOUT, timeout=timeout)
+            except subprocess.TimeoutExpired:
+                pass
+            tail.stdin.close()
+            tail.wait()
+
+
+def finish(child, timeout):
+    try:
+        out, err = child.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return {"died": f"no answer for {timeout:.0f} s"}
+    if child.returncode not in (0, 1):
+        return {"died": f"exit status {child.returncode} {last_lines(err)}".rstrip()}
+    try:
+        return json.loads(out.rstrip().rsplit("\n", 1)[-1])
+    except ValueError:
+        return {"died": f"no summary {last_lines(err)}".rstrip()}
+
+
+def last_lines(text):
+    lines = text.strip().splitlines()
+    return " / ".join(lines[-3:])
+
+
+def same_reason(reason):
+    """Two failures are the same when they differ in numbers only."""
+    return re.sub(r"0x[0-9a-fA-F]+|\d+", "N", reason)
+
+
+def failure_of(result):
+    """The reason of the first failure, None: all passed."""
+    if "died" in result:
+        return "the program itself: " + result["died"]
+    return result["failures"][0]["reason"] if result["failures"] else None
+
+
+def binary_of(build):
+    return os.path.join(build, "tests", "sim", "sim")
