@@ -61,17 +61,9 @@ static int load_address(struct dl_phdr_info *info, size_t size, void *address)
     return 1;
 }
 
-static const char *const kind_names[] = {
-    [IO_READ] = "read",
-    [IO_WRITE] = "write",
-    [IO_SYNC] = "flush",
-    [IO_DISCARD] = "discard",
-    [IO_WRITE_ZEROES] = "zeroes",
-};
-
 static void print_site(FILE *f, const struct sim_site *s, uintptr_t base)
 {
-    fprintf(f, "%s %" PRIu64, kind_names[s->kind], s->seen);
+    fprintf(f, "%s %" PRIu64, s->kind, s->seen);
     for (unsigned phase = 0; phase < SIM_PHASES; phase++)
         fprintf(f, " %" PRIu64, s->cut[phase]);
     for (unsigned i = 0; i < SIM_SITE_FRAMES && s->frames[i]; i++)

@@ -62,22 +62,6 @@ static void set_next(struct op *op)
         op->next_ns = d->stalled_until_ns;
 }
 
-/* The machine goes at this write, perhaps at once. */
-static void plan_cut(struct op *op)
-{
-    struct sim_cut *cut = &sim->cut;
-
-    op->cut = SIM_PHASES;
-    if (!cut->writes || --cut->writes)
-        return;
-    op->cut = cut->phase;
-    if (op->cut != SIM_BEFORE)
-        return;
-    op->site->cut[SIM_BEFORE]++;
-    op_count--;
-    sim_power_cut(cut->kill);
-}
-
 static const char *const kind_names[] = {"read", "write", "flush", "discard", "zero"};
 
 static uint64_t io_length(const struct io *io)
@@ -107,8 +91,12 @@ static void sim_submit(struct engine *e, struct io *io)
     SIM_TRACE("%s %s %llu+%llu%s", d->path, kind_names[io->kind], (unsigned long long)io->offset,
         (unsigned long long)io->length, io->flags & IO_FUA && io->kind == IO_WRITE ? " fua" : "");
     if (io->kind != IO_READ) {
-        op->site = site_note(io->kind);
-        plan_cut(op);
+        op->site = site_note(kind_names[io->kind]);
+        op->cut = site_cut_due();
+    }
+    if (op->cut == SIM_BEFORE) {
+        op_count--;
+        site_cut(op->site, SIM_BEFORE);
     }
     if (io->kind == IO_SYNC)
         op->flush = sim_disk_flush_begin(d);
@@ -130,12 +118,6 @@ static void apply(struct op *op)
         sim_disk_durable(d, number);
 }
 
-static void cut_here(struct op *op, enum sim_phase phase)
-{
-    op->site->cut[phase]++;
-    sim_power_cut(sim->cut.kill);
-}
-
 static void reach_disk(struct op *op)
 {
     struct io *io = op->io;
@@ -149,7 +131,7 @@ static void reach_disk(struct op *op)
         if (io->kind != IO_SYNC)
             sim_disk_apply_torn(d, io, sim_stream(SIM_MEDIUM));
         op->state = OP_ENDED;
-        cut_here(op, SIM_DURING);
+        site_cut(op->site, SIM_DURING);
     }
     if (!io->result)
         apply(op);
@@ -160,7 +142,7 @@ static void reach_disk(struct op *op)
         SIM_TRACE("%s %s %llu+%llu fails: %d", d->path, kind_names[io->kind],
             (unsigned long long)io->offset, (unsigned long long)io->length, io->result);
     if (op->cut == SIM_AFTER)
-        cut_here(op, SIM_AFTER);
+        site_cut(op->site, SIM_AFTER);
     set_next(op);
 }
 

@@ -18,6 +18,7 @@
 
 #include "rt/names.h"
 #include "rt/sim/fs.h"
+#include "rt/sim/machine.h"
 #include "rt/sim/path.h"
 #include "rt/sim/sim.h"
 #include "rt/sync.h"
@@ -186,33 +187,70 @@ static int replace(const char *path, const void *data, size_t length)
     return rc;
 }
 
+/* A place where the machine may be cut off: before and after the moment of the change. */
+struct change {
+    struct sim_site *site;
+    enum sim_phase cut;
+};
+
+static void cut_before(struct change *c)
+{
+    c->site = site_note("file");
+    c->cut = site_cut_due();
+    if (c->cut == SIM_BEFORE)
+        site_cut(c->site, SIM_BEFORE);
+    take_time();
+    if (c->cut == SIM_DURING && sim_one_in(&sim->random[SIM_MEDIUM], 2))
+        site_cut(c->site, SIM_DURING);
+}
+
+static void cut_after(const struct change *c)
+{
+    if (c->cut != SIM_PHASES)
+        site_cut(c->site, c->cut);
+    take_time();
+}
+
 int fs_replace(const char *path, const void *data, size_t length, mode_t mode)
 {
+    struct change c;
     int rc;
 
     co_mutex_lock(&replacing);
-    take_time();
+    cut_before(&c);
     rc = replace(path, data, length);
-    take_time();
+    cut_after(&c);
     co_mutex_unlock(&replacing);
     return rc;
 }
 
+/* -ENOENT: there is none. */
+static int find_file(const char *path, struct place *p)
+{
+    int rc = look_up_file(path, p);
+
+    return !rc && !p->entry ? -ENOENT : rc;
+}
+
 int fs_remove(const char *path)
 {
+    struct change c;
     struct place p;
     int rc;
 
     take_time();
-    rc = look_up_file(path, &p);
+    rc = find_file(path, &p);
     if (rc < 0)
         return rc;
-    if (!p.entry)
-        return -ENOENT;
-    p.entry->used = false;
-    SIM_TRACE("file: %s removed", p.path);
-    take_time();
-    return 0;
+    cut_before(&c);
+    /* It may have gone meanwhile. */
+    rc = find_file(path, &p);
+    if (!rc) {
+        p.entry->used = false;
+        SIM_TRACE("file: %s removed", p.path);
+    }
+    cut_after(&c);
+    return rc;
 }
 
 static int make_one(const char *path)

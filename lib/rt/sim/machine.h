@@ -38,9 +38,13 @@ void io_happen(void);
 /* What becomes of the ios in flight when the machine is cut off. */
 void io_cut_off(bool kill);
 
-/* site.c: who asks for a write, by the chain of callers. */
+/* site.c: who asks for a write, by the chain of callers; kind: see struct sim_site. */
 void site_init(void);
-struct sim_site *site_note(enum io_kind kind);
+struct sim_site *site_note(const char *kind);
+/* In which phase of this write the machine is to be cut off (sim->cut counts writes); SIM_PHASES:
+ * in none. */
+enum sim_phase site_cut_due(void);
+void site_cut(struct sim_site *s, enum sim_phase phase) __attribute__((noreturn));
 
 static inline struct sim_random *sim_stream(enum sim_stream stream)
 {

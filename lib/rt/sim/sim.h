@@ -47,7 +47,8 @@ enum sim_end {
 /* When a machine is cut off. */
 struct sim_cut {
     bool kill;       /* -9, not the power */
-    uint64_t writes; /* at the so-manieth write, zeroes, discard or flush from now on; 0: never */
+    uint64_t writes; /* at the so-manieth write, zeroes, discard, flush or change of a small file
+                        from now on; 0: never */
     enum sim_phase phase; /* before it reaches the disk, when part of it has, after all has */
     uint64_t at_ns;       /* or at this time; 0: never */
 };

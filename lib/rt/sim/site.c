@@ -49,16 +49,16 @@ __attribute__((noinline, no_sanitize("address"))) static void read_chain(void **
     }
 }
 
-static uint64_t hash_chain(enum io_kind kind, void *const *frames)
+static uint64_t hash_chain(const char *kind, void *const *frames)
 {
-    uint64_t h = kind;
+    uint64_t h = (uintptr_t)kind;
 
     for (unsigned i = 0; i < SIM_SITE_FRAMES; i++)
         h = (h ^ (uintptr_t)frames[i]) * UINT64_C(0x9fb21c651e98df25) ^ (h >> 31);
     return h;
 }
 
-struct sim_site *site_note(enum io_kind kind)
+struct sim_site *site_note(const char *kind)
 {
     void *frames[SIM_SITE_FRAMES] = {0};
     struct sim_site *s;
@@ -80,4 +80,17 @@ struct sim_site *site_note(enum io_kind kind)
     s = &table->sites[table->slots[at] ? table->slots[at] - 1u : SITES_MAX - 1];
     s->seen++;
     return s;
+}
+
+enum sim_phase site_cut_due(void)
+{
+    struct sim_cut *cut = &sim->cut;
+
+    return cut->writes && !--cut->writes ? cut->phase : SIM_PHASES;
+}
+
+void site_cut(struct sim_site *s, enum sim_phase phase)
+{
+    s->cut[phase]++;
+    sim_power_cut(sim->cut.kill);
 }

@@ -191,6 +191,30 @@ static void test_power_cuts(void)
     CU_ASSERT_TRUE(was_old > 10 && was_new > 10);
 }
 
+/* A replacement counts as a write: cut off before it the file is old, after it new. */
+static void test_cuts_at_a_replacement(void)
+{
+    static const char expected[] = {[SIM_BEFORE] = 'o', [SIM_AFTER] = 'n'};
+    bool was[256] = {false};
+
+    for (uint64_t seed = 1; seed <= SIM_SEEDS; seed++) {
+        for (unsigned phase = 0; phase < SIM_PHASES; phase++) {
+            char letter;
+
+            sim_reset(seed);
+            sim_check(write_old, NULL);
+            sim->cut = (struct sim_cut){.writes = 1, .phase = phase};
+            CU_ASSERT_EQUAL(sim_live(write_new, NULL), SIM_POWER_CUT);
+            letter = letter_of(FILE_PATH);
+            if (phase == SIM_DURING)
+                was[(unsigned char)letter] = true;
+            else
+                CU_ASSERT_EQUAL(letter, expected[phase]);
+        }
+    }
+    CU_ASSERT_TRUE(was['o'] && was['n']);
+}
+
 static void faults(void *arg)
 {
     bool was[256] = {false};
@@ -283,6 +307,7 @@ CU_TestInfo sim_fs_tests[] = {
     {"directories are made and listed", test_directories},
     {"replacements at the same time", test_together},
     {"the power is cut", test_power_cuts},
+    {"the power is cut at a replacement", test_cuts_at_a_replacement},
     {"replacements fail", test_faults},
     {"locks end with the machine", test_locks},
     {"disks by pattern", test_patterns},
