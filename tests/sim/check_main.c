@@ -141,10 +141,82 @@ static unsigned check_arrays(json_t *list, unsigned *array_count)
     return problems;
 }
 
+/* --- volume groups --- */
+
+static json_t *pv_json(const struct check_lvm *c, const struct check_pv *pv)
+{
+    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I}", "device", pv->disk.name, "state",
+        check_pv_state_names[pv->state], "uuid", pv->uuid, "size_bytes", (json_int_t)pv->size_bytes,
+        "seqno", (json_int_t)pv->seqno);
+
+    if (pv->damage[0])
+        json_object_set_new(o, "damage", json_string(pv->damage));
+    if (pv->vg >= 0)
+        json_object_set_new(o, "vg", json_string(c->vgs[pv->vg].name));
+    return o;
+}
+
+static json_t *vg_json(const struct check_lvm *c, const struct check_lvm_vg *vg)
+{
+    json_t *lvs = json_array();
+
+    for (unsigned i = vg->first_lv; i < vg->first_lv + vg->lv_count; i++)
+        json_array_append_new(
+            lvs, json_pack("{s:s, s:s, s:I, s:i}", "name", c->lvs[i].name, "uuid", c->lvs[i].uuid,
+                     "size_bytes", (json_int_t)(c->lvs[i].extent_count * vg->extent_bytes),
+                     "segments", (int)c->lvs[i].segment_count));
+    return json_pack("{s:s, s:s, s:I, s:I, s:i, s:i, s:o}", "name", vg->name, "uuid", vg->uuid,
+        "seqno", (json_int_t)vg->seqno, "extent_bytes", (json_int_t)vg->extent_bytes, "pvs",
+        (int)vg->pv_count, "missing", (int)vg->missing, "lvs", lvs);
+}
+
+static bool is_member(unsigned image, unsigned array_count)
+{
+    for (unsigned i = 0; i < array_count; i++)
+        if (arrays[i].disks[image].state < CHECK_MD_FOREIGN)
+            return true;
+    return false;
+}
+
+/* What may carry a PV: arrays, and disks that are in none. */
+static unsigned find_devices(struct check_disk devices[2 * DISKS_MAX], unsigned array_count)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < array_count; i++)
+        if (arrays[i].starts)
+            devices[count++] = check_array(&arrays[i], "array");
+    for (unsigned i = 0; i < image_count; i++)
+        if (!is_member(i, array_count))
+            devices[count++] = images[i];
+    return count;
+}
+
+static struct check_lvm *check_groups(json_t *result, unsigned array_count)
+{
+    struct check_disk devices[2 * DISKS_MAX];
+    json_t *pvs = json_array(), *vgs = json_array();
+    unsigned count = find_devices(devices, array_count);
+    struct check_lvm *c = check_lvm(devices, count, 1);
+
+    if (!c)
+        die("check_lvm");
+    for (unsigned i = 0; i < c->pv_count; i++)
+        if (c->pvs[i].state != CHECK_PV_NONE)
+            json_array_append_new(pvs, pv_json(c, &c->pvs[i]));
+    for (unsigned i = 0; i < c->vg_count; i++)
+        json_array_append_new(vgs, vg_json(c, &c->vgs[i]));
+    json_object_set_new(result, "pvs", pvs);
+    json_object_set_new(result, "vgs", vgs);
+    json_object_set_new(result, "problems", problems_json(&c->problems));
+    return c;
+}
+
 int main(int argc, char **argv)
 {
     json_t *array_list = json_array(), *result;
     unsigned array_count, problems;
+    struct check_lvm *groups;
 
     if (argc != 2) {
         fprintf(stderr, "usage: check DIR\n");
@@ -153,6 +225,9 @@ int main(int argc, char **argv)
     map_images(argv[1]);
     problems = check_arrays(array_list, &array_count);
     result = json_pack("{s:o}", "arrays", array_list);
+    groups = check_groups(result, array_count);
+    problems += groups->problems.count;
+    check_lvm_free(groups);
     json_dumpf(result, stdout, JSON_INDENT(1));
     putchar('\n');
     json_decref(result);
