@@ -55,9 +55,10 @@ void array_resume(struct array *a)
 
 static int init_device(struct array *a, struct error *err)
 {
-    const struct blockdev_ops *ops = a->geometry.level == 0 ? &stripe0_ops : &mirror_ops;
-    int rc = blockdev_init(&a->dev, ops, a->name, a->geometry.size_bytes);
+    int rc;
 
+    a->level = a->geometry.level == 0 ? &stripe0_level : &mirror_level;
+    rc = blockdev_init(&a->dev, a->level->blockdev, a->name, a->geometry.size_bytes);
     return rc ? error_set(err, ENOMEM, "out of memory") : 0;
 }
 
@@ -136,8 +137,30 @@ void array_publish(struct array *a)
         can &= ~BLOCK_CAN_DISCARD;
     a->dev.capabilities = can | any | BLOCK_CAN_FUA;
     a->dev.boundary_bytes = a->geometry.boundary_bytes;
-    a->dev.max_transfer_bytes = a->geometry.level == 0 ? 0 : ARRAY_TRANSFER_MAX_BYTES;
+    a->dev.max_transfer_bytes = array_redundant(a) ? ARRAY_TRANSFER_MAX_BYTES : 0;
     a->dev.optimal_io_bytes = row_bytes <= UINT32_MAX ? (uint32_t)row_bytes : 0;
+}
+
+static void count_write(struct array *a)
+{
+    _Atomic uint64_t *writes = &array_activity(a)->writes;
+
+    atomic_store_explicit(
+        writes, atomic_load_explicit(writes, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+int array_write_begin(struct array *a)
+{
+    gate_enter(&a->writes);
+    count_write(a);
+    if (atomic_load_explicit(&a->failed, memory_order_relaxed))
+        return -EIO;
+    return atomic_load_explicit(&a->busy, memory_order_acquire) ? 0 : members_activate(a);
+}
+
+void array_write_end(struct array *a)
+{
+    gate_leave(&a->writes);
 }
 
 static unsigned flush_batch(
@@ -246,7 +269,7 @@ static int end(struct array *a, bool destroy, struct error *err)
     dismiss_watchers(a);
     stop_manager(a);
     array_quiesce(a);
-    if (a->geometry.level != 0)
+    if (array_redundant(a))
         bitmap_log_clean(a, true);
     array_mark_clean(a);
     if (destroy)

@@ -113,8 +113,31 @@ struct array_sync {
     struct co_event idle, resumed;
 };
 
+#define SYNC_WINDOW_BYTES  (1u << 20)
+#define SYNC_STRETCH_BYTES (64u << 20)
+#define SYNC_BUFFERS       2
+/* Does the next part of the stretch that an action works on; false when there is none. `buffers`:
+ * each of SYNC_WINDOW_BYTES. */
+typedef bool sync_window(struct array *a, void *const buffers[SYNC_BUFFERS]);
+
+/* What differs from level to level while an array runs. Sync bytes are what resync goes over and
+ * the bitmap and range locks speak of (geometry.sync_bytes). */
+struct array_level {
+    const struct blockdev_ops *blockdev;
+    /* All below NULL: no redundancy, so nothing is recorded, synced or recovered. */
+    sync_window *compare; /* of resync, check and repair */
+    /* Where the sync byte is that the member in `role` has at member_offset; false: it holds
+     * nothing there. *run_bytes: so far goes the answer, in one piece. */
+    bool (*locate)(const struct array *a, unsigned role, uint64_t member_offset_bytes,
+        uint64_t *sync_offset_bytes, uint64_t *run_bytes);
+    /* What is to stand there, in one such piece; its range is locked. 0 or -errno. */
+    int (*fetch)(
+        struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
+};
+
 struct array {
     struct blockdev dev; /* what the layers above see */
+    const struct array_level *level;
     struct raid_geometry geometry;
     char name[MD_NAME_BYTES + 1];
 
@@ -184,8 +207,19 @@ static inline bool array_degraded(const struct array *a)
 
 /* Calls that fail leave the caller's devices open. */
 
+static inline bool array_redundant(const struct array *a)
+{
+    return a->level->compare != NULL;
+}
+
+/* stripe0.c, mirror.c */
+extern const struct array_level stripe0_level, mirror_level;
+
 /* array.c */
-extern const struct blockdev_ops mirror_ops, stripe0_ops;
+/* Brackets a write: inside the gate, counted, and the superblocks say dirty. -EIO: it has failed;
+ * to be ended in any case. */
+int array_write_begin(struct array *a);
+void array_write_end(struct array *a);
 /* An array without members; its geometry becomes the array's also on failure. */
 int array_new(
     struct array **a, const struct md_superblock *sb, struct raid_geometry *g, struct error *err);
@@ -283,7 +317,13 @@ static inline uint64_t bitmap_log_chunk_bytes(const struct array *a)
     return UINT64_C(1) << a->bitmap.chunk_shift;
 }
 
+/* resync.c */
+bool mirror_compare(struct array *a, void *const buffers[SYNC_BUFFERS]);
 /* read.c */
+bool mirror_locate(const struct array *a, unsigned role, uint64_t member_offset_bytes,
+    uint64_t *sync_offset_bytes, uint64_t *run_bytes);
+int mirror_fetch(
+    struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
 int mirror_read(
     struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset, uint64_t length);
 /* Writes `buf` over a copy that could not be read, and reads it again. The range is locked. The
@@ -307,12 +347,7 @@ void sync_reap(struct array *a);
 void sync_stop(struct array *a);
 /* For actions. Waits while paused, and for the throttle; false: it is to end. */
 bool sync_may_go_on(struct array *a, uint64_t bytes);
-/* Runs `window` over the stretch, in several lanes side by side: it takes the next part of it, and
- * returns false when there is none. `buffers`: each of SYNC_WINDOW_BYTES. The stretch's result. */
-#define SYNC_WINDOW_BYTES  (1u << 20)
-#define SYNC_STRETCH_BYTES (64u << 20)
-#define SYNC_BUFFERS       2
-typedef bool sync_window(struct array *a, void *const buffers[SYNC_BUFFERS]);
+/* Runs `window` over the stretch, in several lanes side by side. The stretch's result. */
 int sync_run_stretch(
     struct array *a, uint64_t start_bytes, uint64_t end_bytes, sync_window *window);
 

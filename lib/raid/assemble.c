@@ -283,7 +283,7 @@ static int build(
         return rc;
     rc = add_members(a, f);
     array_publish(a);
-    if (!rc && a->geometry.level != 0)
+    if (!rc && array_redundant(a))
         rc = load_bitmap(a, f, err);
     if (!rc)
         rc = sync_init(a);

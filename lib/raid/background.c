@@ -148,7 +148,7 @@ static bool may_become_clean(const struct array *a)
 /* The superblocks are only looked after where there are copies. */
 static uint64_t tend(struct array *a, struct pace *p)
 {
-    if (a->geometry.level == 0)
+    if (!array_redundant(a))
         return UINT64_MAX;
     step(a);
     if (may_become_clean(a))

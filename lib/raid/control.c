@@ -316,7 +316,7 @@ static int look_at(
 
 static int check_open(const struct array *a, struct error *err)
 {
-    if (a->geometry.level == 0)
+    if (!array_redundant(a))
         return error_set(err, EINVAL, "%s is a raid0: its members do not change", a->name);
     if (atomic_load(&a->failed))
         return error_set(err, EIO, "%s has failed", a->name);

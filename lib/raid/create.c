@@ -103,7 +103,7 @@ static int init_bitmap(struct array *a, struct md_bitmap_header *header, bool as
 {
     int rc;
 
-    if (a->geometry.level == 0)
+    if (!array_redundant(a))
         return 0;
     memcpy(header->uuid, a->sb.set_uuid, sizeof header->uuid);
     rc = bitmap_log_init(a, header, true);

@@ -224,7 +224,7 @@ uint64_t members_resync_offset(const struct array *a)
 {
     const struct bitmap_log *b = &a->bitmap;
 
-    if (a->geometry.copies == 1)
+    if (!array_redundant(a))
         return MD_MAX_SECTOR;
     if (a->dirty || (b->on_disk && atomic_load(&b->unsynced)))
         return 0;

@@ -123,27 +123,13 @@ static int write_range(struct array *a, const struct mirror_write *w)
     return rc;
 }
 
-static void count_write(struct array *a)
-{
-    _Atomic uint64_t *writes = &array_activity(a)->writes;
-
-    atomic_store_explicit(
-        writes, atomic_load_explicit(writes, memory_order_relaxed) + 1, memory_order_relaxed);
-}
-
 static int write_through_gate(struct array *a, const struct mirror_write *w)
 {
-    int rc = 0;
+    int rc = array_write_begin(a);
 
-    gate_enter(&a->writes);
-    count_write(a);
-    if (atomic_load_explicit(&a->failed, memory_order_relaxed))
-        rc = -EIO;
-    else if (!atomic_load_explicit(&a->busy, memory_order_acquire))
-        rc = members_activate(a);
     if (!rc)
         rc = write_range(a, w);
-    gate_leave(&a->writes);
+    array_write_end(a);
     return rc;
 }
 
@@ -241,7 +227,7 @@ static void mirror_close(struct blockdev *d)
 {
 }
 
-const struct blockdev_ops mirror_ops = {
+static const struct blockdev_ops mirror_ops = {
     .read = mirror_read,
     .write = mirror_write,
     .flush = mirror_flush,
@@ -250,4 +236,11 @@ const struct blockdev_ops mirror_ops = {
     .extents = mirror_extents,
     .unused = mirror_unused,
     .close = mirror_close,
+};
+
+const struct array_level mirror_level = {
+    .blockdev = &mirror_ops,
+    .compare = mirror_compare,
+    .locate = mirror_locate,
+    .fetch = mirror_fetch,
 };

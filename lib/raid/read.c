@@ -179,3 +179,38 @@ int mirror_read(
     gate_leave(&a->reads);
     return rc;
 }
+
+bool mirror_locate(const struct array *a, unsigned role, uint64_t member_offset_bytes,
+    uint64_t *sync_offset_bytes, uint64_t *run_bytes)
+{
+    unsigned copy;
+
+    return raid_geometry_unmap(
+        &a->geometry, role, member_offset_bytes, sync_offset_bytes, &copy, run_bytes);
+}
+
+/* From a copy that has it: of one that is being replaced from itself, if it can. */
+int mirror_fetch(
+    struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf)
+{
+    struct raid_location copies[RAID_COPIES_MAX];
+    struct iovec iov = {buf, length};
+    uint64_t offset, run_bytes;
+    unsigned count;
+    int rc = -EIO;
+
+    if (!mirror_locate(a, role, member_offset_bytes, &offset, &run_bytes))
+        return -EIO;
+    count = raid_geometry_map(&a->geometry, offset, copies, &run_bytes);
+    for (unsigned pass = 0; pass < 2 && rc; pass++)
+        for (unsigned i = 0; i < count && rc; i++) {
+            struct member *m = array_readable(a, copies[i].role);
+            if (!m || (copies[i].role == role) != (pass == 0))
+                continue;
+            rc = blockdev_readv(
+                m->dev, &iov, 1, m->data_offset_bytes + copies[i].offset_bytes, BLOCK_BACKGROUND);
+            if (rc)
+                atomic_fetch_add(&m->errors, 1);
+        }
+    return rc;
+}

@@ -15,7 +15,7 @@
 #define CHECKPOINT_NS (UINT64_C(10) * 1000000000)
 
 struct piece {
-    uint64_t member_offset, offset, length;
+    uint64_t member_offset, offset, length; /* offset: in sync bytes */
 };
 
 static bool still_a_target(const struct member *m)
@@ -54,28 +54,6 @@ static int plan(struct array *a)
     return rc;
 }
 
-/* Reads [p] from a copy that has it: of one that is being replaced from itself, if it can. */
-static int read_source(struct array *a, const struct piece *p, void *buf)
-{
-    struct raid_location copies[RAID_COPIES_MAX];
-    struct iovec iov = {buf, p->length};
-    uint64_t run_bytes;
-    unsigned count = raid_geometry_map(&a->geometry, p->offset, copies, &run_bytes);
-    int role = a->sync.target->role, rc = -EIO;
-
-    for (unsigned pass = 0; pass < 2 && rc; pass++)
-        for (unsigned i = 0; i < count && rc; i++) {
-            struct member *m = array_readable(a, copies[i].role);
-            if (!m || (m->role == role) != (pass == 0))
-                continue;
-            rc = blockdev_readv(
-                m->dev, &iov, 1, m->data_offset_bytes + copies[i].offset_bytes, BLOCK_BACKGROUND);
-            if (rc)
-                atomic_fetch_add(&m->errors, 1);
-        }
-    return rc;
-}
-
 static int write_target(struct array *a, const struct piece *p, void *buf)
 {
     struct member *target = a->sync.target;
@@ -94,12 +72,11 @@ static int write_target(struct array *a, const struct piece *p, void *buf)
 static bool next(struct array *a, struct piece *p)
 {
     struct array_sync *s = &a->sync;
-    unsigned role = (unsigned)s->target->role, copy;
+    unsigned role = (unsigned)s->target->role;
 
     while (s->next_bytes < s->stretch_end_bytes) {
         uint64_t run_bytes, chunk;
-        bool mapped =
-            raid_geometry_unmap(&a->geometry, role, s->next_bytes, &p->offset, &copy, &run_bytes);
+        bool mapped = a->level->locate(a, role, s->next_bytes, &p->offset, &run_bytes);
 
         p->member_offset = s->next_bytes;
         p->length = MIN(run_bytes, s->stretch_end_bytes - s->next_bytes);
@@ -119,7 +96,9 @@ static bool next(struct array *a, struct piece *p)
 static void count_done(struct array *a, uint64_t member_bytes)
 {
     struct array_sync *s = &a->sync;
-    uint64_t bytes = member_bytes * a->geometry.raid_disks / a->geometry.copies;
+    const struct raid_geometry *g = &a->geometry;
+    uint64_t bytes =
+        (uint64_t)((double)member_bytes * (double)g->sync_bytes / (double)g->member_bytes);
     uint64_t left = atomic_load(&s->total_bytes) - atomic_load(&s->done_bytes);
 
     atomic_fetch_add(&s->done_bytes, MIN(bytes, left));
@@ -133,7 +112,7 @@ static int copy_piece(struct array *a, const struct piece *p, void *buf)
     gate_enter(&a->writes);
     range_lock_take(&a->ranges, &range, p->offset, p->offset + p->length, false);
     if (still_a_target(a->sync.target))
-        rc = read_source(a, p, buf);
+        rc = a->level->fetch(a, (unsigned)a->sync.target->role, p->member_offset, p->length, buf);
     if (!rc)
         rc = write_target(a, p, buf);
     range_lock_release(&a->ranges, &range);

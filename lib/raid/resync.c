@@ -185,7 +185,7 @@ static void sort_copies(const struct array *a, struct window *w)
     }
 }
 
-static bool do_window(struct array *a, void *const buffers[SYNC_BUFFERS])
+bool mirror_compare(struct array *a, void *const buffers[SYNC_BUFFERS])
 {
     struct array_sync *s = &a->sync;
     struct range_holder range;
@@ -226,7 +226,7 @@ static int go_over(struct array *a)
         uint64_t end = stretch_end(a, chunk);
         uint64_t start_bytes = chunk_start(a, chunk), end_bytes = chunk_start(a, end);
 
-        rc = sync_run_stretch(a, start_bytes, end_bytes, do_window);
+        rc = sync_run_stretch(a, start_bytes, end_bytes, a->level->compare);
         if (rc == -ECANCELED || rc == -ENOMEM || atomic_load(&a->failed))
             return rc;
         if (rc)

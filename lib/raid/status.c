@@ -19,7 +19,7 @@ static enum array_state state_of(const struct array *a)
 /* In bytes of the array; the last chunk may be shorter, which is not looked at. */
 static uint64_t unsynced_bytes(const struct array *a)
 {
-    uint64_t chunks = a->geometry.level == 0 ? 0 : atomic_load(&a->bitmap.unsynced);
+    uint64_t chunks = array_redundant(a) ? atomic_load(&a->bitmap.unsynced) : 0;
 
     return MIN(chunks << a->bitmap.chunk_shift, a->geometry.size_bytes);
 }

@@ -82,7 +82,7 @@ static void stripe0_close(struct blockdev *d)
 {
 }
 
-const struct blockdev_ops stripe0_ops = {
+static const struct blockdev_ops stripe0_ops = {
     .read = stripe0_read,
     .write = stripe0_write,
     .flush = stripe0_flush,
@@ -91,3 +91,5 @@ const struct blockdev_ops stripe0_ops = {
     .extents = stripe0_extents,
     .close = stripe0_close,
 };
+
+const struct array_level stripe0_level = {.blockdev = &stripe0_ops};

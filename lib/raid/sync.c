@@ -33,9 +33,9 @@ int sync_init(struct array *a)
     co_event_init(&a->sync.idle);
     co_event_init(&a->sync.resumed);
     co_event_set(&a->sync.idle);
-    if (a->geometry.level != 0)
+    if (array_redundant(a))
         a->sync.todo = calloc(1, md_bitmap_bytes(a->bitmap.bits));
-    return a->geometry.level != 0 && !a->sync.todo ? -ENOMEM : 0;
+    return array_redundant(a) && !a->sync.todo ? -ENOMEM : 0;
 }
 
 void sync_destroy(struct array *a)
@@ -209,7 +209,7 @@ int sync_run_stretch(struct array *a, uint64_t start_bytes, uint64_t end_bytes, 
 
 static int begin(struct array *a, enum array_action action, struct error *err)
 {
-    if (a->geometry.level == 0)
+    if (!array_redundant(a))
         return error_set(err, EINVAL, "%s is a raid0: there are no copies", a->name);
     if (!a->started || atomic_load(&a->failed))
         return error_set(err, EIO, "%s does not run", a->name);
