@@ -198,32 +198,42 @@ static int sort_candidates(struct decision *d, struct error *err)
     return 0;
 }
 
-/* It was about to get a role, but its own superblock does not say so yet. */
-static bool still_a_spare(const struct decision *d, uint32_t dev_number)
+static void count_missing(struct decision *d)
 {
-    for (unsigned i = 0; i < d->count; i++)
-        if (d->candidates[i].sb->dev_number == dev_number && is_current(d, &d->candidates[i]) &&
-            d->a->candidates[i].use == RAID_USE_SPARE)
+    d->a->missing = 0;
+    for (unsigned role = 0; role < d->fresh->raid_disks; role++) {
+        int i = d->a->members[role];
+        d->a->missing += i < 0 || d->a->candidates[i].use != RAID_USE_IN_SYNC;
+    }
+}
+
+/* It was about to get its role, from a spare or back by bitmap, when a crash kept its own
+ * superblock from saying so. */
+static bool was_about_to(const struct decision *d, uint32_t dev_number)
+{
+    for (unsigned i = 0; i < d->count; i++) {
+        const struct raid_assembly_member *m = &d->a->candidates[i];
+        if (d->candidates[i].sb->dev_number != dev_number)
+            continue;
+        if ((m->use == RAID_USE_SPARE && is_current(d, &d->candidates[i])) ||
+            (m->use == RAID_USE_STALE && m->may_readd))
             return true;
+    }
     return false;
 }
 
 static bool had_member(const struct decision *d, unsigned role)
 {
     for (uint32_t i = 0; i < d->fresh->max_dev; i++)
-        if (d->fresh->dev_roles[i] == role && !still_a_spare(d, i))
+        if (d->fresh->dev_roles[i] == role && !was_about_to(d, i))
             return true;
     return false;
 }
 
-static void count_missing(struct decision *d)
+static void count_absent(struct decision *d)
 {
-    d->a->missing = d->a->absent = 0;
-    for (unsigned role = 0; role < d->fresh->raid_disks; role++) {
-        int i = d->a->members[role];
-        d->a->missing += i < 0 || d->a->candidates[i].use != RAID_USE_IN_SYNC;
-        d->a->absent += i < 0 && had_member(d, role);
-    }
+    for (unsigned role = 0; role < d->fresh->raid_disks; role++)
+        d->a->absent += d->a->members[role] < 0 && had_member(d, role);
 }
 
 static int not_enough(const struct decision *d, struct error *err)
@@ -432,6 +442,7 @@ int raid_assembly_decide(struct raid_assembly *a, struct raid_geometry *g,
     find_bitmap(&d, &made);
     find_dirt(&d, &made);
     find_readds(&d);
+    count_absent(&d);
     if (!is_complete(&d, &made)) {
         raid_geometry_destroy(&made);
         return not_enough(&d, err);

@@ -170,6 +170,7 @@ static void test_events(void)
     CU_ASSERT_EQUAL(m->a.candidates[2].use, RAID_USE_IN_SYNC);
     CU_ASSERT_EQUAL(m->a.freshest, 0);
     leave_behind(m, 2, 2, 1);
+    m->bitmap.events_cleared = 21;
     starts(m, false);
     CU_ASSERT_EQUAL(m->a.candidates[2].use, RAID_USE_STALE);
     CU_ASSERT_EQUAL(m->a.candidates[2].role, 2);
@@ -222,6 +223,25 @@ static void test_readd(void)
     starts(m, false);
     CU_ASSERT_EQUAL(m->a.bitmap_from, -1);
     CU_ASSERT_FALSE(m->a.candidates[1].may_readd);
+    free(m);
+}
+
+/* It was given its role back, but its own superblock was not written any more. */
+static void test_readd_cut(void)
+{
+    struct made *m = make(10, 0x102, 4, 4);
+
+    leave_behind(m, 1, 1, 4);
+    m->sb[0].events = m->sb[2].events = m->sb[3].events = m->bitmap.events = 25;
+    for (unsigned i = 0; i < 4; i++)
+        m->sb[i].dev_roles[1] = 1;
+    starts(m, false);
+    CU_ASSERT_EQUAL(m->a.candidates[1].use, RAID_USE_STALE);
+    CU_ASSERT(m->a.candidates[1].may_readd);
+    CU_ASSERT(m->a.missing == 1 && m->a.absent == 0);
+    m->bitmap.events_cleared = 25; /* it is there, but out of date */
+    starts(m, false);
+    CU_ASSERT_EQUAL(m->a.absent, 1);
     free(m);
 }
 
@@ -522,6 +542,7 @@ CU_TestInfo assembly_tests[] = {
     {"one event behind is in, two are stale", test_events},
     {"a faulty member is out, however fresh", test_faulty},
     {"who may come back by bitmap", test_readd},
+    {"a crash while one comes back", test_readd_cut},
     {"who has run without us may not", test_readd_disowned},
     {"only one comes back for a role", test_readd_one},
     {"two halves that ran apart are refused", test_split_brain},
