@@ -401,7 +401,9 @@ int members_activate(struct array *a)
 
     co_mutex_lock(&a->update);
     a->dirty = true;
-    if (a->sb.resync_offset != 0)
+    if (atomic_load(&a->failed)) /* another may have tried in vain to have them say so */
+        rc = -EIO;
+    else if (a->sb.resync_offset != 0)
         rc = members_write_superblocks(a);
     if (!rc)
         atomic_store(&a->busy, true);

@@ -231,6 +231,54 @@ static void test_a_flush_that_fails_fails_the_member(void)
     run_in_rt(flush_fails);
 }
 
+static unsigned count_data_writes(struct rig *r, unsigned disk)
+{
+    struct fault_record records[64];
+    unsigned count = fault_log(r->disks[disk].fault, records, ARRAY_LEN(records)), found = 0;
+
+    for (unsigned i = 0; i < MIN(count, (unsigned)ARRAY_LEN(records)); i++)
+        found += records[i].kind == BLOCK_WRITE && records[i].offset >= DATA_BYTES;
+    return found;
+}
+
+/* Degraded and clean, its bits set: two writes come, and the superblock cannot be made to say
+ * dirty. */
+static void activation_fails(void)
+{
+    struct array_params params = {.name = "test", .level = 1, .assume_clean = true};
+    struct writer first, second;
+    struct rig r;
+
+    rig_init(&r, 2);
+    CU_ASSERT_EQUAL(rig_create_plain(&r, &params, 2, 0, NULL), 0);
+    rig_learn(&r);
+    CU_ASSERT_EQUAL(array_fail(r.array, "d1", NULL), 0);
+    rig_write(&r, 0, 4096, 0);
+    rig_stop(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 1, ARRAY_DEGRADED_OK), 0);
+    fault_log_clear(r.disks[0].fault);
+    fault_add(r.disks[0].fault,
+        &(struct fault_rule){
+            .kind = BLOCK_WRITE, .offset = 8192, .length = 4096, .error = -EIO, .hold = true});
+    start_writer(&first, &r);
+    fault_wait_held(r.disks[0].fault, 1);
+    start_writer(&second, &r);
+    for (unsigned i = 0; i < 100; i++)
+        co_yield ();
+    fault_clear(r.disks[0].fault);
+    fault_release(r.disks[0].fault);
+    co_event_wait(&first.done);
+    co_event_wait(&second.done);
+    CU_ASSERT(first.result == -EIO && second.result == -EIO);
+    CU_ASSERT_EQUAL(count_data_writes(&r, 0), 0);
+    rig_end(&r);
+}
+
+static void test_nothing_is_written_when_the_superblocks_cannot_say_dirty(void)
+{
+    run_in_rt(activation_fails);
+}
+
 CU_TestInfo members_tests[] = {
     {"a failure is recorded before the write returns",
         test_a_failure_is_recorded_before_the_write_returns},
@@ -243,5 +291,7 @@ CU_TestInfo members_tests[] = {
     {"the last copy is never given up", test_the_last_copy_is_never_given_up},
     {"fail and remove by hand", test_fail_and_remove_by_hand},
     {"a flush that fails fails the member", test_a_flush_that_fails_fails_the_member},
+    {"nothing is written when the superblocks cannot say dirty",
+        test_nothing_is_written_when_the_superblocks_cannot_say_dirty},
     CU_TEST_INFO_NULL,
 };
