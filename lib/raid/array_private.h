@@ -105,6 +105,7 @@ struct array_sync {
     uint8_t *todo;         /* chunks that the action goes over */
     /* The stretch that the lanes work on: array bytes, of a recovery the member's. */
     uint64_t next_bytes, stretch_end_bytes;
+    uint64_t resume_bytes; /* of a recovery: what it had reached before */
     int stretch_result;
     struct wait_group lanes;
     uint64_t due_ns; /* throttle */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Recovery and replace: fills a new member from the other copies, in the order of the member's own
- * bytes, so that one number (recovery_offset) says how far it has come.
+ * bytes, so that one number (recovery_offset) says how far it has come. What lies below it is done
+ * again only where copies may differ since a crash: the member would else join with bytes that are
+ * not those that have been read until then.
  *
  * Chunks that hold nothing are not copied; they count as "not in sync" instead, durably, before
  * the member counts as in sync. A member that comes back gets only chunks whose bit is set. Guests
@@ -50,7 +52,7 @@ static int plan(struct array *a)
     todo_bytes = MIN(chunks << a->bitmap.chunk_shift, a->geometry.sync_bytes);
     atomic_store(&s->total_bytes, todo_bytes);
     atomic_store(&s->done_bytes,
-        (uint64_t)((double)todo_bytes * ((double)s->next_bytes / (double)member_bytes)));
+        (uint64_t)((double)todo_bytes * ((double)s->resume_bytes / (double)member_bytes)));
     return rc;
 }
 
@@ -68,6 +70,13 @@ static int write_target(struct array *a, const struct piece *p, void *buf)
     return -EIO;
 }
 
+static bool must_copy(const struct array *a, const struct piece *p, uint64_t chunk)
+{
+    return md_bitmap_test(a->sync.todo, chunk) &&
+           (p->member_offset >= a->sync.resume_bytes ||
+               atomic_load(&a->bitmap.chunks[chunk]) & CHUNK_UNSYNCED);
+}
+
 /* The next piece of the stretch that is to be copied. */
 static bool next(struct array *a, struct piece *p)
 {
@@ -83,7 +92,9 @@ static bool next(struct array *a, struct piece *p)
         chunk = p->offset >> a->bitmap.chunk_shift;
         if (mapped)
             p->length = MIN(p->length, ((chunk + 1) << a->bitmap.chunk_shift) - p->offset);
-        if (mapped && md_bitmap_test(s->todo, chunk)) {
+        if (p->member_offset < s->resume_bytes)
+            p->length = MIN(p->length, s->resume_bytes - p->member_offset);
+        if (mapped && must_copy(a, p, chunk)) {
             p->length = MIN(p->length, (uint64_t)SYNC_WINDOW_BYTES);
             s->next_bytes += p->length;
             return true;
@@ -157,11 +168,11 @@ int recovery_run(struct array *a)
 {
     struct array_sync *s = &a->sync;
     uint64_t end = raid_geometry_member_bytes(&a->geometry, (unsigned)s->target->role);
-    uint64_t at = MIN(atomic_load(&s->target->recovered_bytes), end), start = at;
-    uint64_t written_ns = rt_now_ns();
+    uint64_t start = MIN(atomic_load(&s->target->recovered_bytes), end);
+    uint64_t at = atomic_load(&a->bitmap.due) ? 0 : start, written_ns = rt_now_ns();
     int rc;
 
-    s->next_bytes = at;
+    s->resume_bytes = start;
     rc = plan(a);
     while (!rc && at < end) {
         uint64_t stretch_end = at + MIN(end - at, (uint64_t)SYNC_STRETCH_BYTES);
@@ -169,7 +180,7 @@ int recovery_run(struct array *a)
         if (rc)
             break;
         at = stretch_end;
-        if (rt_now_ns() - written_ns < CHECKPOINT_NS)
+        if (at <= start || rt_now_ns() - written_ns < CHECKPOINT_NS)
             continue;
         checkpoint(a, at);
         written_ns = rt_now_ns();

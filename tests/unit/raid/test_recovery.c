@@ -362,6 +362,61 @@ static void test_recovery_goes_on_after_a_restart(void)
     run_in_rt(continued);
 }
 
+/* As a crash leaves it: the superblock says how far a member has recovered, and that the array may
+ * be dirty. */
+static void set_recovered(struct rig *r, unsigned disk, uint64_t bytes)
+{
+    struct md_superblock sb;
+    char buf[MD_SUPERBLOCK_BYTES];
+
+    for (unsigned i = 0; i < 2; i++) {
+        rig_read_superblock(r, i, &sb);
+        sb.resync_offset = 0;
+        if (i == disk) {
+            sb.feature_map |= MD_FEATURE_RECOVERY_OFFSET;
+            sb.recovery_offset = bytes / MD_SECTOR_BYTES;
+        }
+        blockdev_read_bytes(
+            r->disks[i].memory, buf, MD_SUPERBLOCK_OFFSET_BYTES, MD_SUPERBLOCK_BYTES);
+        md_superblock_encode(&sb, buf);
+        blockdev_write_bytes(
+            r->disks[i].memory, buf, MD_SUPERBLOCK_OFFSET_BYTES, MD_SUPERBLOCK_BYTES, 0);
+    }
+}
+
+/* A write under way has reached only the member that recovers, below what it has reached. */
+static void differs_below(void)
+{
+    char other[4096];
+    struct rig r;
+
+    memset(other, 0x5a, sizeof other);
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    array_start(r.array);
+    fill(&r);
+    rig_settle(&r);
+    rig_write(&r, 0, 4096, 0);
+    rig_crash(&r);
+    blockdev_write(r.disks[0].memory, other, DATA_BYTES, sizeof other, 0);
+    set_recovered(&r, 0, 2 * MIB);
+    CU_ASSERT_EQUAL(rig_assemble(&r, RIG_ALL(&r), 0), 0);
+    CU_ASSERT_EQUAL(rig_state(&r, 0), MEMBER_RECOVERING);
+    rig_check(&r);
+    array_start(r.array);
+    rig_wait(&r, rig_is_whole);
+    rig_check(&r);
+    rig_settle(&r);
+    rig_check(&r);
+    CU_ASSERT_EQUAL(rig_count_differing(&r), 0);
+    rig_end(&r);
+}
+
+static void test_what_differs_below_where_recovery_goes_on_is_copied_again(void)
+{
+    run_in_rt(differs_below);
+}
+
 static void adding(void)
 {
     struct error err = {0};
@@ -536,6 +591,8 @@ CU_TestInfo recovery_tests[] = {
     {"a replace cancelled gives the spare back", test_a_replace_cancelled_gives_the_spare_back},
     {"when a spare fails the next one takes over", test_when_a_spare_fails_the_next_one_takes_over},
     {"recovery goes on after a restart", test_recovery_goes_on_after_a_restart},
+    {"what differs below where recovery goes on is copied again",
+        test_what_differs_below_where_recovery_goes_on_is_copied_again},
     {"add refuses", test_add_refuses},
     {"members fail, come back and are replaced at random",
         test_members_fail_come_back_and_are_replaced_at_random},
