@@ -214,7 +214,7 @@ static void check_unique(struct look *l, unsigned i, unsigned k)
     if (memcmp(l->supers[i].device_uuid, l->supers[k].device_uuid, 16) == 0)
         PROBLEM(l, "%s and %s have the same device uuid", name_of(l, i), name_of(l, k));
     if (current && l->supers[i].number == l->supers[k].number &&
-        l->c->disks[i].state <= CHECK_MD_SPARE && l->c->disks[k].state <= CHECK_MD_SPARE)
+        l->c->disks[i].state < CHECK_MD_SPARE && l->c->disks[k].state < CHECK_MD_SPARE)
         PROBLEM(l, "%s and %s have the same device number %" PRIu32, name_of(l, i), name_of(l, k),
             l->supers[i].number);
 }
