@@ -7,6 +7,7 @@
 #include "check_md.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "check_super.h"
 
@@ -86,7 +87,6 @@ static void find_freshest(struct look *l)
 {
     struct check_md *c = l->c;
 
-    c->freshest = -1;
     for (unsigned i = 0; i < c->disk_count; i++)
         if (is_candidate(l, i) && check_role_is_active(own_role(&l->supers[i])) &&
             (c->freshest < 0 || c->disks[i].events > c->disks[c->freshest].events))
@@ -379,31 +379,44 @@ static void find_state(struct look *l)
         PROBLEM(l, "not enough members to start it");
 }
 
+static void check_members(struct look *l)
+{
+    struct check_md *c = l->c;
+
+    sort_members(l);
+    find_shape(l);
+    for (unsigned i = 0; i < c->disk_count; i++)
+        check_agreement(l, i);
+    check_all_unique(l);
+    for (unsigned i = 0; i < c->disk_count; i++)
+        if (is_candidate(l, i))
+            check_member(l, i);
+    find_readds(l);
+    find_state(l);
+}
+
 bool check_md(
     struct check_md *c, const struct check_disk *disks, unsigned count, const uint8_t *uuid)
 {
-    struct look l = {.c = c};
+    struct look *l = malloc(sizeof *l);
 
     memset(c, 0, sizeof *c);
-    c->disk_count = count < CHECK_MD_DISKS_MAX ? count : CHECK_MD_DISKS_MAX;
-    for (unsigned i = 0; i < c->disk_count; i++)
-        read_disk(&l, i, &disks[i]);
-    choose_array(&l, uuid);
-    find_freshest(&l);
-    if (c->freshest < 0) {
-        PROBLEM(&l, "no disk has a superblock of a member of the array");
+    c->freshest = -1;
+    if (!l) {
+        check_problem(&c->problems, "out of memory");
         return false;
     }
-    sort_members(&l);
-    find_shape(&l);
+    l->c = c;
+    c->disk_count = count < CHECK_MD_DISKS_MAX ? count : CHECK_MD_DISKS_MAX;
     for (unsigned i = 0; i < c->disk_count; i++)
-        check_agreement(&l, i);
-    check_all_unique(&l);
-    for (unsigned i = 0; i < c->disk_count; i++)
-        if (is_candidate(&l, i))
-            check_member(&l, i);
-    find_readds(&l);
-    find_state(&l);
+        read_disk(l, i, &disks[i]);
+    choose_array(l, uuid);
+    find_freshest(l);
+    if (c->freshest >= 0)
+        check_members(l);
+    else
+        PROBLEM(l, "no disk has a superblock of a member of the array");
+    free(l);
     return c->problems.count == 0;
 }
 

@@ -71,7 +71,7 @@ struct check_md {
  * uuid: the array's; NULL: that of the first disk that has one (then others' are foreign). Damaged
  * and missing superblocks are no problems by themselves: which disks must have one, the caller
  * knows. Everything wrong with valid ones is, and so is an array that does not start. Returns
- * whether there was no problem. Takes some 70 KiB of stack.
+ * whether there was no problem.
  */
 bool check_md(
     struct check_md *c, const struct check_disk *disks, unsigned count, const uint8_t *uuid);

@@ -390,18 +390,23 @@ static void check_uses(struct walk *w)
 void check_vg_read(
     struct check_lvm *c, struct check_lvm_vg *vg, int number, const struct check_text *t)
 {
-    struct walk w;
+    struct walk *w = malloc(sizeof *w);
 
-    w.c = c;
-    w.vg = vg;
-    w.number = number;
-    w.t = t;
-    w.section = group_section(t);
-    w.pv_count = w.use_count = 0;
     vg->pv_count = vg->missing = vg->lv_count = 0;
     vg->first_lv = c->lv_count;
-    check_group(&w);
-    read_pvs(&w);
-    read_lvs(&w);
-    check_uses(&w);
+    if (!w) {
+        check_problem(&c->problems, "out of memory");
+        return;
+    }
+    w->c = c;
+    w->vg = vg;
+    w->number = number;
+    w->t = t;
+    w->section = group_section(t);
+    w->pv_count = w->use_count = 0;
+    check_group(w);
+    read_pvs(w);
+    read_lvs(w);
+    check_uses(w);
+    free(w);
 }
