@@ -96,11 +96,17 @@ static int read_copies(struct best *b, struct pv *pv, struct error *err)
     return rc;
 }
 
+/*
+ * What is read is built upon, and must not go away with a power cut: a commit that a kill has cut
+ * short may still lie in a disk's cache. A disk that cannot flush says so at the next commit.
+ */
 static int read_pvs(
     struct pv *pvs, struct blockdev **devs, unsigned count, struct best *b, struct error *err)
 {
     int rc = 0;
 
+    for (unsigned i = 0; i < count; i++)
+        blockdev_flush(devs[i]);
     for (unsigned i = 0; !rc && i < count; i++)
         rc = pv_read(&pvs[i], devs[i], err);
     for (unsigned i = 0; !rc && i < count; i++)

@@ -212,20 +212,21 @@ static void order(void)
     CU_ASSERT_EQUAL(tape.entries[6].offset, MIB);
     CU_ASSERT_EQUAL(tape.entries[7].length, 2 * SMALL_EXTENT);
     expect(vg_close(vg, &err), 0, &err, NULL);
-    /* Opening tells the devices what holds nothing. */
+    /* Opening makes durable what it finds, and tells the devices what holds nothing. */
     tape_record(&tape);
     expect(vg_open(&vg, tape.devs, 1, &no_settings, &err), 0, &err, NULL);
-    CU_ASSERT_EQUAL(tape.count, 1);
-    CU_ASSERT_EQUAL(tape.entries[0].kind, TAPE_UNUSED);
-    CU_ASSERT_EQUAL(tape.entries[0].length, MIB);
+    CU_ASSERT_EQUAL(tape.count, 2);
+    CU_ASSERT_EQUAL(tape.entries[0].kind, TAPE_FLUSH);
+    CU_ASSERT_EQUAL(tape.entries[1].kind, TAPE_UNUSED);
+    CU_ASSERT_EQUAL(tape.entries[1].length, MIB);
     /* But not when another PV may know better. */
     expect(vg_extend(vg, &tape.devs[1], 1, 0, &err), 0, &err, NULL);
     expect(vg_close(vg, &err), 0, &err, NULL);
     tape_record(&tape);
     expect(vg_open(&vg, tape.devs, 1, &no_settings, &err), 0, &err, NULL);
-    CU_ASSERT_EQUAL(tape.count, 0);
+    CU_ASSERT_EQUAL(tape.count, 1);
     expect(vg_attach_pv(vg, tape.devs[1], &err), 0, &err, NULL);
-    CU_ASSERT_EQUAL(tape.count, 2);
+    CU_ASSERT_EQUAL(tape.count, 3);
     expect(vg_close(vg, &err), 0, &err, NULL);
     tape_end(&tape);
 }
