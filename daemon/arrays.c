@@ -175,16 +175,6 @@ static int check_shape(
     return rc;
 }
 
-/* A former array may have had its data in the same place: the group or file system that stood on it
- * must not come back with the next start. */
-static void forget_remains(const struct catalog_array *a)
-{
-    int rc = content_wipe(array_blockdev(a->array));
-
-    if (rc)
-        log_warning("array %s: what stood there before: %s", a->name, strerror(-rc));
-}
-
 static int create_on(struct daemon *d, const struct array_plan *p, struct members *m,
     struct members *s, struct catalog_array **a, struct error *err)
 {
@@ -208,8 +198,6 @@ static int create_on(struct daemon *d, const struct array_plan *p, struct member
     (*a)->unstarted = false;
     array_start(array);
     events_post(&d->events, EVENT_ARRAY_CREATED, (*a)->name, "over %u members", p->member_count);
-    if (!p->params.assume_clean)
-        forget_remains(*a);
     return 0;
 }
 

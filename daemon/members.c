@@ -120,12 +120,3 @@ int content_refuse(struct blockdev *dev, bool force, struct error *err)
     return error_set(err, EEXIST, "%s carries %s, which uses %s of it (--force overrides)",
         dev->name, what, size_format(used_bytes, size, sizeof size));
 }
-
-int content_wipe(struct blockdev *dev)
-{
-    uint64_t used_bytes = 0;
-    char what[64];
-    int rc = probe_used_bytes(dev, &used_bytes, what, sizeof what, NULL);
-
-    return rc || used_bytes == 0 ? rc : wipe(dev);
-}

@@ -42,7 +42,5 @@ void members_forget(struct members *m);
 
 /* What stands on a device that we made ourselves (an array): -EEXIST unless force. */
 int content_refuse(struct blockdev *dev, bool force, struct error *err);
-/* Wipes the ends of the device if something known stands there. */
-int content_wipe(struct blockdev *dev);
 
 #endif

@@ -36,7 +36,8 @@
 #include "rt/sync.h"
 #include "rt/worker.h"
 
-#define ARRAY_TRANSFER_MAX_BYTES (1u << 20) /* longer reads and writes come in pieces */
+#define ARRAY_TRANSFER_MAX_BYTES (1u << 20)          /* longer reads and writes come in pieces */
+#define ARRAY_ENDS_BYTES         (UINT64_C(1) << 20) /* where labels and partition tables stand */
 
 struct member {
     struct list link; /* in array.members */

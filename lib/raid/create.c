@@ -78,6 +78,45 @@ int array_prepare_member(struct member *m)
     return rc;
 }
 
+static int clear(struct array *a, uint64_t offset, uint64_t end)
+{
+    struct raid_location copies[RAID_COPIES_MAX];
+    uint64_t run_bytes;
+
+    for (; offset < end; offset += run_bytes) {
+        unsigned count = raid_geometry_map(&a->geometry, offset, copies, &run_bytes);
+
+        run_bytes = MIN(run_bytes, end - offset);
+        for (unsigned i = 0; i < count; i++) {
+            struct member *m = a->roles[copies[i].role];
+            int rc = m ? blockdev_write_zeroes(
+                             m->dev, m->data_offset_bytes + copies[i].offset_bytes, run_bytes, 0)
+                       : 0;
+            if (rc)
+                return rc;
+        }
+    }
+    return 0;
+}
+
+/*
+ * A former array may have had its data in the same place: what stood on it must not come to life
+ * again. It is gone in all copies before a superblock says that there is an array.
+ */
+static int clear_ends(struct array *a, struct error *err)
+{
+    uint64_t size = a->dev.size_bytes, length = MIN(size, ARRAY_ENDS_BYTES);
+    int rc = clear(a, 0, length);
+
+    if (!rc)
+        rc = clear(a, size - length, size);
+    for (unsigned i = 0; !rc && i < a->geometry.raid_disks; i++)
+        rc = a->roles[i] ? blockdev_flush(a->roles[i]->dev) : 0;
+    return rc ? error_set(
+                    err, -rc, "a member of %s cannot be written: %s", array_name(a), strerror(-rc))
+              : 0;
+}
+
 static int write_new(struct array *a, struct error *err)
 {
     int rc = 0;
@@ -195,7 +234,12 @@ int array_create(struct array **made, const struct array_params *params, struct 
         rc = init_bitmap(a, &header, params->assume_clean);
     if (!rc)
         rc = sync_init(a);
-    rc = rc ? error_set(err, -rc, "out of memory") : write_new(a, err);
+    if (rc)
+        error_set(err, -rc, "out of memory");
+    if (!rc && !params->assume_clean)
+        rc = clear_ends(a, err);
+    if (!rc)
+        rc = write_new(a, err);
     if (rc)
         array_free(a);
     else

@@ -5,8 +5,9 @@
  * again only where copies may differ since a crash: the member would else join with bytes that are
  * not those that have been read until then.
  *
- * Chunks that hold nothing are not copied; they count as "not in sync" instead, durably, before
- * the member counts as in sync. A member that comes back gets only chunks whose bit is set. Guests
+ * Chunks that hold nothing are not copied, but for the ends of the array, where what the member
+ * carried might pass for the array's; they count as "not in sync" instead, durably, before the
+ * member counts as in sync. A member that comes back gets only chunks whose bit is set. Guests
  * write to the new member, too, from the moment it has its role.
  */
 #include <errno.h>
@@ -25,9 +26,16 @@ static bool still_a_target(const struct member *m)
     return member_state(m) == MEMBER_RECOVERING || member_state(m) == MEMBER_REPLACING;
 }
 
+static bool in_ends(const struct array *a, uint64_t chunk)
+{
+    uint64_t start = chunk << a->bitmap.chunk_shift, end = (chunk + 1) << a->bitmap.chunk_shift;
+
+    return start < ARRAY_ENDS_BYTES || end + ARRAY_ENDS_BYTES > a->geometry.sync_bytes;
+}
+
 static bool wanted(struct array *a, uint64_t chunk)
 {
-    if (!(atomic_load(&a->bitmap.chunks[chunk]) & CHUNK_USED))
+    if (!(atomic_load(&a->bitmap.chunks[chunk]) & CHUNK_USED) && !in_ends(a, chunk))
         return false;
     return !a->sync.target->by_bitmap || bitmap_log_marked(a, chunk);
 }

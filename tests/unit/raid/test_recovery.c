@@ -91,7 +91,7 @@ static void only_what_is_used(void)
     fault_log_clear(r.disks[2].fault);
     CU_ASSERT_EQUAL(array_fail(r.array, "d0", NULL), 0);
     rig_wait(&r, rig_is_whole);
-    CU_ASSERT_EQUAL(written_bytes(&r, 2), 3 * RIG_CHUNK_BYTES);
+    CU_ASSERT_EQUAL(written_bytes(&r, 2), 2 * ARRAY_ENDS_BYTES + 2 * RIG_CHUNK_BYTES);
     CU_ASSERT_EQUAL(rig_unsynced(&r), r.model_bytes - 3 * RIG_CHUNK_BYTES);
     rig_stop(&r);
     rig_read_superblock(&r, 2, &sb);
@@ -111,6 +111,48 @@ static void test_recovery_leaves_out_what_holds_nothing(void)
 }
 
 /* What was in sync but is given up is "not in sync" once a new member has not got it. */
+static bool begins_and_ends_with_zeros(struct rig *r)
+{
+    static char buf[ARRAY_ENDS_BYTES], zeros[ARRAY_ENDS_BYTES];
+
+    if (blockdev_read_bytes(r->dev, buf, 0, sizeof buf) || memcmp(buf, zeros, sizeof buf))
+        return false;
+    return !blockdev_read_bytes(r->dev, buf, r->dev->size_bytes - sizeof buf, sizeof buf) &&
+           !memcmp(buf, zeros, sizeof buf);
+}
+
+/* What was on the members before: a label there might be taken for the array's. */
+static void remains_with(int level, uint32_t layout, unsigned members)
+{
+    struct rig r;
+
+    rig_init(&r, members + 1);
+    rig_scribble(&r);
+    rig_create(&r, level, layout, members, 0);
+    array_start(r.array);
+    CU_ASSERT(begins_and_ends_with_zeros(&r));
+    CU_ASSERT_EQUAL(array_replace(r.array, "d0", rig_open(&r, members), NULL), 0);
+    rig_settle(&r);
+    CU_ASSERT_EQUAL(rig_state(&r, members), MEMBER_IN_SYNC);
+    CU_ASSERT(begins_and_ends_with_zeros(&r));
+    CU_ASSERT_EQUAL(array_fail(r.array, "d1", NULL), 0);
+    CU_ASSERT(begins_and_ends_with_zeros(&r));
+    rig_end(&r);
+}
+
+static void remains(void)
+{
+    remains_with(1, 0, 2);
+    remains_with(10, RAID10_LAYOUT_NEAR(2), 4);
+    remains_with(10, RAID10_LAYOUT_FAR(2), 3);
+    remains_with(10, RAID10_LAYOUT_FAR(2) | RAID10_LAYOUT_OFFSET, 4);
+}
+
+static void test_what_members_carried_is_not_taken_for_the_arrays(void)
+{
+    run_in_rt(remains);
+}
+
 static void given_up(void)
 {
     struct rig r;
@@ -579,6 +621,8 @@ static void test_members_fail_come_back_and_are_replaced_at_random(void)
 CU_TestInfo recovery_tests[] = {
     {"a spare takes over", test_a_spare_takes_over},
     {"recovery leaves out what holds nothing", test_recovery_leaves_out_what_holds_nothing},
+    {"what members carried is not taken for the array's",
+        test_what_members_carried_is_not_taken_for_the_arrays},
     {"what a new member has not got counts as not in sync",
         test_what_a_new_member_has_not_got_counts_as_not_in_sync},
     {"a former member gets only what it has missed",

@@ -74,7 +74,7 @@ static void given_up_meanwhile(void)
     for (uint64_t at = 0; at < r.model_bytes; at += MIB / 2)
         rig_write(&r, at, MIB / 2, 0);
     CU_ASSERT_EQUAL(rig_unsynced(&r), 0);
-    blockdev_unused(r.dev, 0, MIB);
+    blockdev_unused(r.dev, MIB, MIB);
     bitmap_log_clean(r.array, true);
     CU_ASSERT_EQUAL(array_fail(r.array, "d1", NULL), 0);
     target_in_role(&r, 1, 0);
@@ -83,11 +83,11 @@ static void given_up_meanwhile(void)
             .kind = BLOCK_WRITE, .offset = 8192, .length = 4096, .times = 1, .hold = true});
     array_start(r.array);
     fault_wait_held(r.disks[0].fault, 1);
-    blockdev_unused(r.dev, MIB, MIB);
+    blockdev_unused(r.dev, 2 * MIB, MIB);
     fault_clear(r.disks[0].fault);
     fault_release(r.disks[0].fault);
     rig_wait(&r, rig_is_whole);
-    CU_ASSERT(bitmap_log_unsynced(r.array, 0, MIB));
+    CU_ASSERT(bitmap_log_unsynced(r.array, MIB, MIB));
     CU_ASSERT_EQUAL(rig_count_differing(&r), rig_unsynced(&r) / RIG_CHUNK_BYTES);
     rig_end(&r);
 }
