@@ -250,13 +250,19 @@ static char *next_line(char *text, int room, void *arg)
 {
     struct reading *r = arg;
     struct error err;
+    char *end;
 
+    memset(text, ' ', (size_t)room);
     if (!fgets(text, room, r->file))
         return NULL;
     r->line++;
-    if (strlen(text) <= LINE_CHARS_MAX)
+    end = memrchr(text, 0, (size_t)room); /* fgets's own NUL is the last */
+    if (end == text + strlen(text) && end - text <= LINE_CHARS_MAX)
         return text;
-    error_set(&err, EINVAL, "longer than %d characters", LINE_CHARS_MAX);
+    if (end - text > LINE_CHARS_MAX)
+        error_set(&err, EINVAL, "longer than %d characters", LINE_CHARS_MAX);
+    else
+        error_set(&err, EINVAL, "holds a NUL");
     refuse_line(r, &err);
     return NULL;
 }

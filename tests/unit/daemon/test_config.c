@@ -12,18 +12,24 @@
 extern CU_TestInfo config_tests[];
 
 /* Reads a file with that content. */
-static int read_text(struct config *c, const char *text, char path[32], struct error *err)
+static int read_bytes(
+    struct config *c, const char *text, size_t length, char path[32], struct error *err)
 {
     int fd, rc;
 
     strcpy(path, "/tmp/ashlar-conf-XXXXXX");
     fd = mkstemp(path);
     CU_ASSERT_FATAL(fd >= 0);
-    CU_ASSERT_EQUAL_FATAL(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    CU_ASSERT_EQUAL_FATAL(write(fd, text, length), (ssize_t)length);
     close(fd);
     rc = config_read(c, path, err);
     unlink(path);
     return rc;
+}
+
+static int read_text(struct config *c, const char *text, char path[32], struct error *err)
+{
+    return read_bytes(c, text, strlen(text), path, err);
 }
 
 static void test_all_keys(void)
@@ -138,6 +144,25 @@ static void test_long_line(void)
     config_free(&c);
 }
 
+/* A NUL would hide the rest of its line. */
+static void test_nul(void)
+{
+    static const char texts[][32] = {
+        "\n\0[daemon]\n", "\n# comment\0\nkeep = 1\n", "\n[daemon]\0", "\n\0"};
+    static const size_t lengths[] = {11, 21, 10, 2};
+
+    for (unsigned i = 0; i < 4; i++) {
+        struct config c;
+        struct error err = {0};
+        char path[32];
+
+        CU_ASSERT_EQUAL_FATAL(config_init(&c), 0);
+        CU_ASSERT_EQUAL(read_bytes(&c, texts[i], lengths[i], path, &err), -EINVAL);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, ":2: holds a NUL"));
+        config_free(&c);
+    }
+}
+
 static void test_no_file(void)
 {
     struct config c;
@@ -155,6 +180,7 @@ CU_TestInfo config_tests[] = {
     {"the later value counts", test_later_wins},
     {"bad lines are refused by file and line", test_refused},
     {"a line that is too long", test_long_line},
+    {"a NUL in a line", test_nul},
     {"a file that is not there", test_no_file},
     CU_TEST_INFO_NULL,
 };
