@@ -2,11 +2,9 @@
 /*
  * NBD: whatever a client sends, the connection ends when the client has, and nothing is left. The
  * first byte chooses where its bytes begin: at the options, or at the requests, behind a handshake
- * that is right. All has been sent before the server looks. The runtime has a thread of its own.
+ * that is right. All has been sent before the server looks.
  */
 #include <assert.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -14,9 +12,9 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/log.h"
 #include "block/member.h"
 #include "export/nbd_connection.h"
+#include "runtime.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -31,9 +29,7 @@ static const uint8_t handshake[] =
     "IHAVEOPT\0\0\0\7\0\0\0\12\0\0\0\4disk\0";
 
 static struct {
-    struct worker *worker;
     struct nbd_server *server;
-    sem_t ended; /* the input has been served */
     const uint8_t *data;
     size_t size;
 } fuzz;
@@ -48,7 +44,7 @@ static void send_input(struct stream *s)
     assert(!stream_write(s, iov, 2, 0));
 }
 
-static void talk(void *arg)
+static void talk(void)
 {
     struct stream *ours, *theirs;
     char replies[4096];
@@ -62,7 +58,6 @@ static void talk(void *arg)
     stream_close(ours);
     while (nbd_server_clients(fuzz.server, "disk"))
         co_yield ();
-    sem_post(&fuzz.ended);
 }
 
 static char socket_path[64];
@@ -73,7 +68,7 @@ static void remove_socket(void)
 }
 
 /* The server stays for all inputs. */
-static void serve(void *arg)
+static void serve(void)
 {
     struct worker *self = worker_self();
     struct nbd_params params = {.path = socket_path,
@@ -88,29 +83,15 @@ static void serve(void *arg)
     assert(!member_memory("disk", DISK_BYTES, 512, &disk));
     assert(!nbd_server_start(&fuzz.server, &params, NULL));
     assert(!nbd_server_add(fuzz.server, "disk", disk, false, NULL));
-    fuzz.worker = self;
-    sem_post(&fuzz.ended);
-    co_suspend("the fuzzer");
-}
-
-static void *runtime(void *arg)
-{
-    assert(!rt_main(serve, NULL));
-    return NULL;
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    pthread_t thread;
-
-    log_set_level(LOG_ERROR);
     /* one of its own, since several fuzzers may run */
     snprintf(socket_path, sizeof socket_path, "/tmp/fuzz-nbd.%d", (int)getpid());
     atexit(remove_socket);
-    sem_init(&fuzz.ended, 0, 0);
-    assert(!rt_init(NULL, NULL));
-    assert(!pthread_create(&thread, NULL, runtime, NULL));
-    return sem_wait(&fuzz.ended);
+    fuzz_runtime_start(serve);
+    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -119,6 +100,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     fuzz.data = data;
     fuzz.size = size;
-    assert(!worker_start(fuzz.worker, "client", talk, NULL));
-    return sem_wait(&fuzz.ended);
+    fuzz_runtime_run(talk);
+    return 0;
 }

@@ -5,8 +5,6 @@
  * would open whatever path the fuzzer thinks of). The first byte chooses: a line, or a file.
  */
 #include <assert.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,16 +13,15 @@
 #include "json.h"
 #include "rpc/method.h"
 #include "rt/worker.h"
+#include "runtime.h"
 #include "state.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct {
-    struct worker *worker;
     struct config config;
     struct daemon daemon;
-    sem_t ended; /* the input has been dealt with */
     const char *data;
     size_t size;
 } fuzz;
@@ -82,16 +79,15 @@ static void read_state(void)
     catalog_init(&fuzz.daemon.catalog);
 }
 
-static void deal(void *arg)
+static void deal(void)
 {
     if (fuzz.data[-1] & 1)
         answer_line();
     else
         read_state();
-    sem_post(&fuzz.ended);
 }
 
-static void serve(void *arg)
+static void prepare(void)
 {
     struct daemon *d = &fuzz.daemon;
 
@@ -100,26 +96,12 @@ static void serve(void *arg)
     assert(!events_init(&d->events));
     jobs_init(&d->jobs, &d->events);
     catalog_init(&d->catalog);
-    fuzz.worker = worker_self();
-    sem_post(&fuzz.ended);
-    co_suspend("the fuzzer");
-}
-
-static void *runtime(void *arg)
-{
-    assert(!rt_main(serve, NULL));
-    return NULL;
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    pthread_t thread;
-
-    log_set_level(LOG_ERROR);
-    sem_init(&fuzz.ended, 0, 0);
-    assert(!rt_init(NULL, NULL));
-    assert(!pthread_create(&thread, NULL, runtime, NULL));
-    return sem_wait(&fuzz.ended);
+    fuzz_runtime_start(prepare);
+    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -128,6 +110,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     fuzz.data = (const char *)data + 1;
     fuzz.size = size - 1;
-    assert(!worker_start(fuzz.worker, "input", deal, NULL));
-    return sem_wait(&fuzz.ended);
+    fuzz_runtime_run(deal);
+    return 0;
 }
