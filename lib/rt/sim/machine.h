@@ -46,6 +46,9 @@ struct sim_site *site_note(const char *kind);
 enum sim_phase site_cut_due(void);
 void site_cut(struct sim_site *s, enum sim_phase phase) __attribute__((noreturn));
 
+/* crash.c: once a process; machines inherit it. */
+void crash_init(void);
+
 static inline struct sim_random *sim_stream(enum sim_stream stream)
 {
     return &sim->random[stream];

@@ -70,6 +70,7 @@ void sim_init(char **argv)
     fix_addresses(argv);
     sim = sim_keep(sizeof *sim);
     site_init();
+    crash_init();
     sim_fs_init();
 }
 

@@ -83,7 +83,7 @@ static void test_a_dead_machine_is_a_failure(void)
 {
     sim_reset(4);
     CU_ASSERT_EQUAL(sim_live(crash, NULL), SIM_FAILED);
-    CU_ASSERT_PTR_NOT_NULL(strstr(sim->failure, "died"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(sim->failure, "died: Aborted"));
 }
 
 #define WORKERS 3
