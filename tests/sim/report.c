@@ -3,10 +3,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <link.h>
 #include <stdio.h>
 
-#include "rt/sim/sim.h"
+#include "base/arith.h"
 #include "rt/sim/site.h"
 
 static uint64_t fault_total(const struct report *r, enum fault fault)
@@ -23,8 +24,8 @@ static double rate(uint64_t count, const struct report *r)
 
 void report_text(const struct report *r)
 {
-    printf("scenario %s: %" PRIu64 " seeds in %.1f s (%.1f/s), %zu failed\n", r->scenario, r->seeds,
-        r->seconds, rate(r->seeds, r), json_array_size(r->failures));
+    printf("scenario %s: %" PRIu64 " seeds in %.1f s (%.1f/s), %" PRIu64 " failed\n", r->scenario,
+        r->seeds, r->seconds, rate(r->seeds, r), r->failed);
     printf("%" PRIu64 " machines, %" PRIu64 " power cuts (%.1f/s), %" PRIu64 " kills, %" PRIu64
            " stops; %" PRIu64 " I/Os, %" PRIu64 " turns of workers\n",
         sim->counts.machines, sim->counts.power_cuts, rate(sim->counts.power_cuts, r),
@@ -35,6 +36,16 @@ void report_text(const struct report *r)
     printf("\n");
 }
 
+static json_t *describe_failures(const struct report *r)
+{
+    json_t *all = json_array();
+
+    for (uint64_t i = 0; i < MIN(r->failed, FAILURES_MAX); i++)
+        json_array_append_new(all, json_pack("{s:I, s:s}", "seed", (json_int_t)r->failures[i].seed,
+                                       "reason", r->failures[i].reason));
+    return all;
+}
+
 void report_json(const struct report *r)
 {
     json_t *faults = json_object(), *all;
@@ -43,12 +54,13 @@ void report_json(const struct report *r)
     for (unsigned i = 0; i < FAULTS; i++)
         json_object_set_new(faults, fault_names[i], json_integer((json_int_t)fault_total(r, i)));
     snprintf(hash, sizeof hash, "%016" PRIx64, r->hash);
-    all = json_pack("{s:s, s:I, s:I, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}", "scenario",
-        r->scenario, "seeds", (json_int_t)r->seeds, "last_seed", (json_int_t)r->last_seed, "hash",
-        hash, "seconds", r->seconds, "machines", (json_int_t)sim->counts.machines, "power_cuts",
-        (json_int_t)sim->counts.power_cuts, "kills", (json_int_t)sim->counts.kills, "stops",
-        (json_int_t)sim->counts.stops, "ios", (json_int_t)sim->counts.ios, "events",
-        (json_int_t)sim->counts.events, "faults", faults, "failures", r->failures);
+    all = json_pack("{s:s, s:I, s:I, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o}",
+        "scenario", r->scenario, "seeds", (json_int_t)r->seeds, "last_seed",
+        (json_int_t)r->last_seed, "hash", hash, "seconds", r->seconds, "machines",
+        (json_int_t)sim->counts.machines, "power_cuts", (json_int_t)sim->counts.power_cuts, "kills",
+        (json_int_t)sim->counts.kills, "stops", (json_int_t)sim->counts.stops, "ios",
+        (json_int_t)sim->counts.ios, "events", (json_int_t)sim->counts.events, "faults", faults,
+        "failed", (json_int_t)r->failed, "failures", describe_failures(r));
     json_dumpf(all, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(all);

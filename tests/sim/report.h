@@ -3,10 +3,17 @@
 #ifndef ASHLAR_TESTS_SIM_REPORT_H
 #define ASHLAR_TESTS_SIM_REPORT_H
 
-#include <jansson.h>
 #include <stdint.h>
 
+#include "rt/sim/sim.h"
 #include "scenario.h"
+
+#define FAILURES_MAX 1000u /* that are told by seed; more are counted */
+
+struct failure {
+    uint64_t seed;
+    char reason[sizeof sim->failure];
+};
 
 struct report {
     const char *scenario;
@@ -14,7 +21,8 @@ struct report {
     double seconds;
     uint64_t hash;          /* world_hash after the last seed */
     const uint64_t *faults; /* [FAULTS] */
-    json_t *failures;       /* {"seed", "reason"} each */
+    uint64_t failed;
+    struct failure *failures; /* [FAILURES_MAX] */
 };
 
 void report_text(const struct report *r);

@@ -19,8 +19,9 @@ def options_of(options):
 
 
 class Simulator:
-    def __init__(self, binary, scenario, mutant=None):
-        self.binary = binary
+    def __init__(self, build, scenario, mutant=None):
+        self.build = build
+        self.binary = os.path.join(".", os.path.relpath(build), "tests", "sim", "sim")
         self.scenario = scenario
         self.mutant = mutant
 
@@ -71,8 +72,9 @@ def last_lines(text):
 
 
 def same_reason(reason):
-    """Two failures are the same when they differ in numbers only."""
-    return re.sub(r"0x[0-9a-fA-F]+|\d+", "N", reason)
+    """Two failures are the same when they differ in numbers only; crashes, when they do not in the first addresses."""
+    reason = re.sub(r"((?: 0x[0-9a-f]+){3})(?: 0x[0-9a-f]+)+", r"\1", reason)
+    return re.sub(r"0x[0-9a-f]+|\d+", lambda m: m.group() if m.group().startswith("0x") else "N", reason)
 
 
 def failure_of(result):
@@ -80,7 +82,3 @@ def failure_of(result):
     if "died" in result:
         return "the program itself: " + result["died"]
     return result["failures"][0]["reason"] if result["failures"] else None
-
-
-def binary_of(build):
-    return os.path.join(build, "tests", "sim", "sim")

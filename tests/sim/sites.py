@@ -16,15 +16,19 @@ CALL = re.compile(r"\b(blockdev_(?:run|write|writev|write_bytes|write_zeroes|flu
 PHASES = ("before", "during", "after")
 
 
-def read_sites(path, into):
-    """Adds a file of `sim --sites` to a Counter by (kind, chain): [seen, before, during, after]."""
+def read_sites(path):
+    """A file of `sim --sites`: (kind, chain of addresses) -> [seen, before, during, after]."""
+    chains = {}
     with open(path) as f:
         for line in f:
             kind, *rest = line.split()
-            counts, chain = [int(n) for n in rest[:4]], tuple(int(a, 16) for a in rest[4:])
-            sums = into.setdefault((kind, chain), [0, 0, 0, 0])
-            for i, n in enumerate(counts):
-                sums[i] += n
+            chains[kind, tuple(int(a, 16) for a in rest[4:])] = [int(n) for n in rest[:4]]
+    return chains
+
+
+def add(sums, chains):
+    for site, counts in chains.items():
+        sums[site] = [a + b for a, b in zip(sums.get(site, [0] * 4), counts)]
 
 
 def source_name(build, path):
@@ -47,6 +51,13 @@ def symbolize(binary, build, addresses):
             frames.append((function, source_name(build, path), int(number) if number.isdigit() else 0))
             function = None
     return found
+
+
+def where(binary, build, text):
+    """The lines that the addresses in a text stand for."""
+    addresses = [int(word, 16) for word in re.findall(r"\b0x[0-9a-f]+", text)]
+    known = symbolize(binary, build, sorted(set(addresses))) if addresses else {}
+    return [f"{function} ({path}:{line})" for a in addresses for function, path, line in known.get(a, []) if line]
 
 
 class Coverage:
