@@ -45,6 +45,7 @@
 #define MODEL_SECTORS_MAX  (MODEL_BYTES_MAX / MODEL_SECTOR_BYTES)
 #define MODEL_VERSIONS     12u    /* of one sector */
 #define MODEL_WRITES       16384u /* that some sector may hold */
+#define MODEL_READS        64u    /* under way */
 #define MODEL_GOOD         UINT64_MAX
 #define MODEL_WHY_LEN      512u
 
@@ -59,36 +60,43 @@ enum model_kind {
     MODEL_DATA,
     MODEL_MUTABLE, /* the guest changes the buffer meanwhile (model_write_change) */
     MODEL_ZEROS,
-    MODEL_DISCARD, /* zeros, or anything of ours; the former owner's only with MODEL_START_ANYTHING;
+    MODEL_DISCARD, /* zeros, or anything of ours; a former owner's only with MODEL_START_ANYTHING;
                       for mirrors use MODEL_ZEROS */
     MODEL_UNUSED,  /* blockdev_unused: anything, at each read anew */
-    MODEL_FIRST    /* for model.c: what it held at first, or what has melted */
+    /* model.c's own: */
+    MODEL_FIRST_ANYTHING,
+    MODEL_FIRST_OWN,
+    MODEL_FIRST_ZEROS,
+    MODEL_MELTED
 };
 
 struct model_write {
     uint32_t number; /* counts the writes; it is in the contents */
     uint32_t begun, ended;
-    uint16_t sectors; /* that have a version of it; 0: the slot is free */
-    uint16_t next_free;
     uint16_t first, count; /* sectors written */
-    uint8_t kind, start;
+    uint16_t holders;      /* sectors that have a version of it; 0: the slot is free */
+    uint16_t next_free;
+    uint8_t kind;
     bool certain, durable;
 };
 
 struct model_version {
     uint16_t write;    /* of model.writes */
-    uint16_t ruled_by; /* the write that was seen instead; or one of model.c's values */
-    uint32_t ruled_at; /* reads begun since then do not see it */
-    uint32_t seen_at;  /* first read that gave it for sure; 0: none */
+    uint16_t ruled_by; /* the write that was seen instead */
+    uint32_t ruled_at; /* reads begun since then do not give it */
     uint32_t value;    /* hash of the contents, once known; 0: not known */
+    bool seen;         /* a read gave it for sure, and it had ended */
 };
 
 struct model {
     uint32_t id;
-    uint32_t clock, power_cut_at, flushed_at; /* flushed_at: the last good flush's begin */
+    uint32_t clock, power_cut_at;
+    uint32_t flushed_at;         /* begin of the last flush that succeeded */
+    uint32_t pinned_at;          /* reads begun before rule nothing out */
+    uint32_t reads[MODEL_READS]; /* begins of those under way; 0: none */
     uint32_t next_number;
     uint32_t sector_count;
-    bool unpinned, foreign_ok;
+    bool foreign_ok;
     uint16_t slots_used, free_slot;
     uint64_t melted;
     uint8_t version_counts[MODEL_SECTORS_MAX];
@@ -117,8 +125,9 @@ void model_write_end(struct model *m, unsigned ticket, bool ok, bool fua);
 uint32_t model_flush_begin(struct model *m);
 void model_flush_end(struct model *m, uint32_t begun, bool ok);
 uint32_t model_read_begin(struct model *m);
-/* After a read that succeeded: MODEL_GOOD, or the offset of the first sector that cannot hold this;
- * `why` (MODEL_WHY_LEN) says what it holds and what it might. */
+/* It ends by one of these: a failure, or what it gave. MODEL_GOOD, or the offset of the first
+ * sector that cannot hold this; `why` (MODEL_WHY_LEN) says what it holds and what it might. */
+void model_read_failed(struct model *m, uint32_t begun);
 uint64_t model_read_check(
     struct model *m, uint32_t begun, const void *buf, uint64_t offset, uint64_t length, char *why);
 
@@ -134,9 +143,5 @@ void model_pin(struct model *m);
  * should hold it all. Rules 1 to 5 without what reads have shown. */
 uint64_t model_check_image(
     const struct model *m, const void *buf, uint64_t offset, uint64_t length, char *why);
-
-/* Says whose contents a sector are: "write 17 of device 3, sector 9", "zeros", "noise of a former
- * owner", ... */
-void model_describe(const void *sector, char *text, size_t text_len);
 
 #endif
