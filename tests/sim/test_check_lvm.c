@@ -170,7 +170,7 @@ static void look_at_cut(unsigned at, unsigned random)
     tape_cut(&tape, at, random, devs);
     for (unsigned i = 0; i < TAPE_DEVS; i++) {
         add_image(names[i], DEV_BYTES);
-        blockdev_read(devs[i], bench.bytes[i], 0, DEV_BYTES);
+        blockdev_read(devs[i], bench.bytes[i], 0, MIB); /* what follows is data */
         blockdev_close(devs[i]);
     }
     look();
@@ -187,8 +187,8 @@ static void cut_everywhere(void)
     change_all();
     CU_ASSERT(tape.count > 100);
     for (unsigned at = 0; at <= tape.count; at++)
-        for (unsigned random = 0; random < 3; random++)
-            look_at_cut(at, random < 2 ? random : at * 7919);
+        for (unsigned random = 0; random < 2; random++)
+            look_at_cut(at, random * at * 7919);
     tape_end(&tape);
 }
 
