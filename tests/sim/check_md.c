@@ -195,14 +195,13 @@ static void check_same_update(struct look *l, unsigned i)
 static void check_agreement(struct look *l, unsigned i)
 {
     const struct check_super *s = &l->supers[i];
-    bool active = check_role_is_active(own_role(s));
 
     if (!is_candidate(l, i) || s->events + 1 < l->fresh->events)
         return;
     if (!same_shape(s, l->fresh))
         PROBLEM(l, "%s and %s describe different arrays", name_of(l, i),
             name_of(l, (unsigned)l->c->freshest));
-    if (active && s->events == l->fresh->events)
+    if (check_role_is_active(own_role(s)) && s->events == l->fresh->events)
         check_same_update(l, i);
 }
 
