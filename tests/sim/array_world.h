@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The world of the array scenario: a few disks, at most one md array on them, and what is known of
+ * it: which bytes it may give (the model) and which disks hold it. It lies in shared memory; a
+ * machine works on it, and the program looks at the disks in between.
+ *
+ *     array_scenario.c  the world from the seed; machines, one after the other
+ *     array_machine.c   a machine's life: assembles or creates, lets all below work, ends
+ *     array_guest.c     reads, writes, flushes; every answer is held against the model
+ *     array_admin.c     fails, adds, replaces members; check, repair, resync, stops and starts
+ *     array_fate.c      what breaks meanwhile
+ *     array_answers.c   reads the whole array, again and again
+ *     array_look.c      between machines: what stands on the disks
+ *     array_lies.c      disks that hold or do something else than they said
+ */
+#ifndef ASHLAR_TESTS_SIM_ARRAY_WORLD_H
+#define ASHLAR_TESTS_SIM_ARRAY_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arith.h"
+#include "model.h"
+#include "raid/array.h"
+#include "raid/geometry.h"
+#include "rt/sim/sim.h"
+#include "rt/sync.h"
+#include "rt/worker.h"
+#include "scenario.h"
+
+#define ARRAY_WORKERS_MAX 3u
+#define ARRAY_BYTES_MAX   (2u << 20)
+#define ARRAY_SECTORS_MAX (ARRAY_BYTES_MAX / SIM_SECTOR_BYTES)
+#define MILLISECOND_NS    UINT64_C(1000000)
+#define SECOND_NS         (1000 * MILLISECOND_NS)
+
+enum array_life {
+    LIFE_NONE,   /* no array */
+    LIFE_MAKING, /* being created: all of it or nothing */
+    LIFE_LIVING,
+    LIFE_ENDING /* being destroyed: all of it or nothing */
+};
+
+/* What becomes of the next machine. */
+enum array_plan {
+    PLAN_CREATE, /* makes the array and stops */
+    PLAN_WORK,
+    PLAN_DESTROY,
+    PLAN_LIES /* disks lie; see array_lies.c */
+};
+
+struct array_world {
+    struct scenario_options options;
+    /* Of the seed: */
+    unsigned workers, guests;
+    bool lies;
+    /* The array: */
+    enum array_life life;
+    int level;
+    uint32_t layout;
+    unsigned members, spares;
+    char name[16];
+    uint64_t chunk_bytes, member_bytes, size_bytes, bitmap_chunk_bytes;
+    uint8_t uuid[16];
+    int role_of[SIM_DISKS_MAX]; /* of disks in sync when the last machine ended; -1: others */
+    /* The machine: */
+    unsigned machine, arrays; /* counts those created */
+    enum array_plan plan;
+    bool stops;         /* it is not cut off when its work is done */
+    uint32_t bad_disks; /* bits: something has happened to them that may make ios fail */
+};
+extern struct array_world *world;
+extern struct model *model;
+
+/* What a machine has while it lives; its own memory. */
+struct array_machine {
+    struct array *array;
+    struct worker *workers[ARRAY_WORKERS_MAX];
+    struct gate guests; /* closed: no guest has anything under way */
+    struct wait_group working;
+    unsigned at_work;    /* guests that are not through */
+    bool was_incomplete; /* for a while, there was no good copy of something */
+    uint64_t check_id;   /* of the last check or repair by hand */
+    struct raid_geometry geometry;
+};
+extern struct array_machine machine;
+
+/* Choices. */
+static inline uint64_t choose(enum sim_stream stream, uint64_t limit)
+{
+    return sim_below(&sim->random[stream], limit);
+}
+
+static inline bool one_in(enum sim_stream stream, uint64_t n)
+{
+    return sim_one_in(&sim->random[stream], n);
+}
+
+/* array_machine.c; the argument is not used. */
+void array_machine_run(void *arg);
+/* Again, after a stop; ends the machine if it cannot be. */
+void array_machine_assemble(void);
+/* Whether I/O on the array may fail now: too much of it lies on disks that are bad. */
+bool array_may_fail(void);
+/* Which disks are in sync now. */
+void array_note_roles(void);
+
+/* array_guest.c, array_fate.c, array_admin.c: start their coroutines, or run (admin). */
+void array_guests_start(void);
+void array_fate_start(void);
+void array_administer(void);
+/* Breaks something before the array is assembled. */
+void array_fate_early(void);
+/* All disks are as good as new, whatever stands on them. */
+void array_mend_all(void);
+/* Between machines: some of what was broken is repaired. */
+void array_fate_pass(void);
+
+/* array_admin.c */
+unsigned array_disk_of(const char *name);
+/* Which disks the array has, as a bit each, and their states. */
+uint32_t array_listed(enum array_member_state states[SIM_DISKS_MAX]);
+/* Waits until nothing is being synced; false: something was, all the time. */
+bool array_settle(void);
+/* Nothing is being synced, nothing is left to be, nothing is missing. */
+bool array_in_sync(void);
+/* A check or repair that was started by hand has found nothing. */
+void array_check_ended(void);
+/* Nobody reads or writes there meanwhile. */
+void array_say_unused(uint64_t offset, uint64_t length);
+
+/* array_answers.c: reads all of it, holds it against the model, and later readings against the
+ * first. */
+void array_read_first(void);
+void array_read_again(const char *when, uint64_t size_bytes);
+
+/* array_look.c: says in sim->failure what is wrong with what stands on the disks, and notes in the
+ * world which of them hold the array. */
+void array_look(void);
+/* After creation: bits for small chunks, as `mdadm --bitmap-chunk` makes them. */
+void array_shrink_bitmap_chunks(void);
+
+/* array_lies.c: in an array just assembled, and not started. */
+void array_lies(void);
+
+#endif
