@@ -2,7 +2,8 @@
 #include "unit.h"
 
 extern CU_TestInfo superblock_tests[], bitmap_tests[], layout_tests[], geometry_tests[],
-    defaults_tests[], assembly_tests[];
+    defaults_tests[], assembly_tests[], parity_tests[];
+extern int parity_suite_init(void), parity_suite_clean(void);
 
 int main(int argc, char **argv)
 {
@@ -13,6 +14,10 @@ int main(int argc, char **argv)
         {.pName = "geometry", .pTests = geometry_tests},
         {.pName = "defaults", .pTests = defaults_tests},
         {.pName = "assembly", .pTests = assembly_tests},
+        {.pName = "parity",
+            .pInitFunc = parity_suite_init,
+            .pCleanupFunc = parity_suite_clean,
+            .pTests = parity_tests},
         CU_SUITE_INFO_NULL,
     };
     return unit_main(argc, argv, suites);
