@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * check DIR: what the checkers say of the disk images DIR/NAME.img, as JSON: arrays, then volume
- * groups on what is left and on the arrays. Exit status 0: no problems, 1: some, 2: it could not be
- * done.
+ * check DIR [OUT]: what the checkers say of the disk images DIR/NAME.img, as JSON: arrays, then
+ * volume groups on what is left and on the arrays. What an array that starts holds is written to
+ * OUT/UUID.img. Exit status 0: no problems, 1: some, 2: it could not be done.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,7 +18,8 @@
 #include "check_lvm.h"
 #include "check_md.h"
 
-#define DISKS_MAX 16u
+#define DISKS_MAX   16u
+#define PIECE_BYTES 65536u
 
 static struct check_disk images[DISKS_MAX];
 static unsigned image_count;
@@ -85,27 +86,41 @@ static json_t *problems_json(const struct check_problems *p)
     return list;
 }
 
-static json_t *uuid_json(const uint8_t *uuid)
+/* --- arrays --- */
+
+/* Its uuid, in hexadecimal. */
+static const char *array_name(const struct check_md *c)
 {
-    char text[33];
+    static char names[DISKS_MAX][33];
+    char *name = names[c - arrays];
 
     for (unsigned i = 0; i < 16; i++)
-        snprintf(text + 2 * i, 3, "%02x", uuid[i]);
-    return json_string(text);
+        snprintf(name + 2 * i, 3, "%02x", c->uuid[i]);
+    return name;
 }
 
-/* --- arrays --- */
+/* How many bits its bitmap has, and has set. */
+static void add_bits(json_t *o, const struct check_md_member *m)
+{
+    json_int_t set = 0;
+
+    for (uint64_t bit = 0; bit < m->bitmap_bits; bit++)
+        set += check_md_bit(m, bit);
+    json_object_set_new(o, "bitmap_events", json_integer((json_int_t)m->bitmap_events));
+    json_object_set_new(o, "bits", json_integer((json_int_t)m->bitmap_bits));
+    json_object_set_new(o, "bits_set", json_integer(set));
+}
 
 static json_t *member_json(const struct check_md_member *m)
 {
-    json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:I}", "disk", m->disk.name, "state",
+    json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:I, s:b}", "disk", m->disk.name, "state",
         check_md_state_names[m->state], "role", m->role, "number", (json_int_t)m->number, "events",
-        (json_int_t)m->events);
+        (json_int_t)m->events, "dirty", m->dirty);
 
     if (m->damage[0])
         json_object_set_new(o, "damage", json_string(m->damage));
     if (m->has_bitmap)
-        json_object_set_new(o, "bitmap_events", json_integer((json_int_t)m->bitmap_events));
+        add_bits(o, m);
     return o;
 }
 
@@ -116,15 +131,38 @@ static json_t *array_json(const struct check_md *c)
     for (unsigned i = 0; i < c->disk_count; i++)
         if (c->disks[i].state < CHECK_MD_FOREIGN)
             json_array_append_new(members, member_json(&c->disks[i]));
-    return json_pack("{s:o, s:i, s:i, s:i, s:I, s:I, s:b, s:b, s:b, s:o, s:o}", "uuid",
-        uuid_json(c->uuid), "level", c->level, "layout", (int)c->layout_code, "raid_disks",
+    return json_pack("{s:s, s:i, s:i, s:i, s:I, s:I, s:b, s:b, s:b, s:o, s:o}", "uuid",
+        array_name(c), "level", c->level, "layout", (int)c->layout_code, "raid_disks",
         (int)c->raid_disks, "size_bytes", (json_int_t)c->layout.size_bytes, "events",
         (json_int_t)c->events, "dirty", c->dirty, "starts", c->starts, "bitmap", c->has_bitmap,
         "members", members, "problems", problems_json(&c->problems));
 }
 
+static void write_array(const struct check_md *c, const char *dir)
+{
+    static char buf[PIECE_BYTES];
+    struct check_disk array = check_array(c, array_name(c));
+    char *path;
+    int fd;
+
+    if (asprintf(&path, "%s/%s.img", dir, array.name) < 0)
+        die(array.name);
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        die(path);
+    for (uint64_t at = 0, bytes; at < array.size_bytes; at += bytes) {
+        bytes = array.size_bytes - at < sizeof buf ? array.size_bytes - at : sizeof buf;
+        const void *piece = check_read(&array, buf, at, bytes);
+        if (!piece || write(fd, piece, bytes) != (ssize_t)bytes)
+            die(path);
+    }
+    if (close(fd))
+        die(path);
+    free(path);
+}
+
 /* Returns how many problems there are. */
-static unsigned check_arrays(json_t *list, unsigned *array_count)
+static unsigned check_arrays(json_t *list, const char *out, unsigned *array_count)
 {
     uint8_t uuids[DISKS_MAX][16];
     unsigned problems = 0;
@@ -135,6 +173,8 @@ static unsigned check_arrays(json_t *list, unsigned *array_count)
         check_md(c, images, image_count, uuids[i]);
         if (c->starts)
             check_copies_agree(c, 0, c->layout.size_bytes);
+        if (c->starts && out)
+            write_array(c, out);
         problems += c->problems.count;
         json_array_append_new(list, array_json(c));
     }
@@ -156,15 +196,32 @@ static json_t *pv_json(const struct check_lvm *c, const struct check_pv *pv)
     return o;
 }
 
+/* "DEVICE FIRST COUNT" for each stripe of each segment, physical extents. */
+static json_t *extents_json(const struct check_lvm *c, const struct check_lvm_lv *lv)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < lv->segment_count; i++) {
+        const struct check_lvm_segment *s = &c->segments[lv->first_segment + i];
+        for (unsigned k = 0; k < s->stripe_count; k++) {
+            const struct check_lvm_stripe *stripe = &c->stripes[s->first_stripe + k];
+            const char *device = stripe->pv < 0 ? "missing" : c->pvs[stripe->pv].disk.name;
+            json_array_append_new(list, json_sprintf("%s %" PRIu64 " %" PRIu64, device,
+                                            stripe->first_pe, stripe->pe_count));
+        }
+    }
+    return list;
+}
+
 static json_t *vg_json(const struct check_lvm *c, const struct check_lvm_vg *vg)
 {
     json_t *lvs = json_array();
 
     for (unsigned i = vg->first_lv; i < vg->first_lv + vg->lv_count; i++)
         json_array_append_new(
-            lvs, json_pack("{s:s, s:s, s:I, s:i}", "name", c->lvs[i].name, "uuid", c->lvs[i].uuid,
+            lvs, json_pack("{s:s, s:s, s:I, s:o}", "name", c->lvs[i].name, "uuid", c->lvs[i].uuid,
                      "size_bytes", (json_int_t)(c->lvs[i].extent_count * vg->extent_bytes),
-                     "segments", (int)c->lvs[i].segment_count));
+                     "extents", extents_json(c, &c->lvs[i])));
     return json_pack("{s:s, s:s, s:I, s:I, s:i, s:i, s:o}", "name", vg->name, "uuid", vg->uuid,
         "seqno", (json_int_t)vg->seqno, "extent_bytes", (json_int_t)vg->extent_bytes, "pvs",
         (int)vg->pv_count, "missing", (int)vg->missing, "lvs", lvs);
@@ -185,7 +242,7 @@ static unsigned find_devices(struct check_disk devices[2 * DISKS_MAX], unsigned 
 
     for (unsigned i = 0; i < array_count; i++)
         if (arrays[i].starts)
-            devices[count++] = check_array(&arrays[i], "array");
+            devices[count++] = check_array(&arrays[i], array_name(&arrays[i]));
     for (unsigned i = 0; i < image_count; i++)
         if (!is_member(i, array_count))
             devices[count++] = images[i];
@@ -218,12 +275,12 @@ int main(int argc, char **argv)
     unsigned array_count, problems;
     struct check_lvm *groups;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: check DIR\n");
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: check DIR [OUT]\n");
         return 2;
     }
     map_images(argv[1]);
-    problems = check_arrays(array_list, &array_count);
+    problems = check_arrays(array_list, argv[2], &array_count);
     result = json_pack("{s:o}", "arrays", array_list);
     groups = check_groups(result, array_count);
     problems += groups->problems.count;

@@ -62,6 +62,7 @@ static void read_disk(struct look *l, unsigned i, const struct check_disk *disk)
     m->number = s->number;
     m->feature_map = s->feature_map;
     m->events = s->events;
+    m->dirty = s->resync_offset != UINT64_MAX;
     m->data_offset_bytes = s->data_offset * CHECK_SECTOR_BYTES;
     m->data_bytes = s->data_size * CHECK_SECTOR_BYTES;
 }
@@ -250,6 +251,7 @@ static void take_bitmap(struct look *l, unsigned i, const struct check_bitmap *b
     m->bitmap_offset_bytes = (uint64_t)l->supers[i].bitmap_start * CHECK_SECTOR_BYTES;
     m->bitmap_events = b->events;
     m->bitmap_events_cleared = b->events_cleared;
+    m->bitmap_bits = b->bits;
     if (m->state != CHECK_MD_IN_SYNC || b->events < c->events)
         return;
     if (c->has_bitmap && c->bitmap_chunk_bytes != b->chunk_bytes)
@@ -314,8 +316,7 @@ static void find_readds(struct look *l)
     }
 }
 
-/* In the bitmap of that member; also when that cannot be read. */
-static bool bit_is_set(const struct check_md_member *m, uint64_t bit)
+bool check_md_bit(const struct check_md_member *m, uint64_t bit)
 {
     uint64_t at = m->bitmap_offset_bytes + BITMAP_HEADER_BYTES + bit / 8;
     uint8_t buf[CHECK_SECTOR_BYTES];
@@ -331,7 +332,7 @@ bool check_md_marked(const struct check_md *c, uint64_t array_offset)
     for (unsigned i = 0; i < c->disk_count; i++) {
         const struct check_md_member *m = &c->disks[i];
         if (m->state == CHECK_MD_IN_SYNC && m->has_bitmap && m->bitmap_events >= c->events &&
-            !bit_is_set(m, array_offset / c->bitmap_chunk_bytes))
+            !check_md_bit(m, array_offset / c->bitmap_chunk_bytes))
             return false;
     }
     return true;

@@ -38,13 +38,14 @@ struct check_md_member {
     char damage[128];
     int role; /* -1: none; of those faulty or stale: what it once was */
     uint32_t number, feature_map;
+    bool dirty; /* its superblock says so */
     uint64_t events, data_offset_bytes, data_bytes;
     uint64_t recovery_offset_bytes; /* member bytes known to be right, beyond data_offset_bytes */
     bool recovers_by_bitmap;        /* beyond that it differs only where bits are set */
     bool may_readd;                 /* faulty or stale: it differs only where bits are set */
     bool has_bitmap;                /* a valid one */
     uint64_t bitmap_offset_bytes;   /* of its header, on the disk */
-    uint64_t bitmap_events, bitmap_events_cleared;
+    uint64_t bitmap_events, bitmap_events_cleared, bitmap_bits;
 };
 
 struct check_md {
@@ -82,5 +83,8 @@ unsigned check_md_find(const struct check_disk *disks, unsigned count, uint8_t (
 /* Whether the copies there may differ by the bitmaps: it is set in each one that the kernel might
  * use, and there is no other to be told by. True everywhere without a bitmap. */
 bool check_md_marked(const struct check_md *c, uint64_t array_offset);
+
+/* Of the bitmap of a member that has one; true also when that cannot be read. */
+bool check_md_bit(const struct check_md_member *m, uint64_t bit);
 
 #endif

@@ -4,12 +4,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define MAGIC          0xa92b4efcu
-#define BITMAP_MAGIC   0x6d746962u
-#define SUPER_START    8u /* sectors */
-#define ROLES          256u
-#define MAX_DEV        1920u
-#define FEATURES_KNOWN 0x1fffu
+#define MAGIC               0xa92b4efcu
+#define BITMAP_MAGIC        0x6d746962u
+#define BITMAP_HEADER_BYTES 256u
+#define SUPER_START         8u /* sectors */
+#define ROLES               256u
+#define MAX_DEV             1920u
+#define FEATURES_KNOWN      0x1fffu
 
 static uint32_t super_bytes(const struct check_super *s)
 {
@@ -108,6 +109,11 @@ bool check_super_read(struct check_super *s, const struct check_disk *d, char da
 uint16_t check_super_role(const struct check_super *s, uint32_t number)
 {
     return number < s->max_dev ? check_u16(s->bytes, ROLES + 2 * number) : CHECK_ROLE_SPARE;
+}
+
+static uint64_t div_round_up(uint64_t n, uint64_t by)
+{
+    return n / by + (n % by != 0);
 }
 
 static bool is_power_of_two(uint64_t n)
@@ -259,14 +265,6 @@ static const char *bitmap_refusal(
     return NULL;
 }
 
-static uint64_t bitmap_sectors(const struct check_bitmap *b)
-{
-    uint64_t chunk_sectors = b->chunk_bytes / CHECK_SECTOR_BYTES;
-    uint64_t bits = b->covers / chunk_sectors + (b->covers % chunk_sectors != 0);
-
-    return (256 + bits / 8 + (bits % 8 != 0) + CHECK_SECTOR_BYTES - 1) / CHECK_SECTOR_BYTES;
-}
-
 bool check_bitmap_read(struct check_bitmap *b, const struct check_super *s,
     const struct check_disk *d, uint64_t covered_bytes, struct check_problems *p)
 {
@@ -281,9 +279,9 @@ bool check_bitmap_read(struct check_bitmap *b, const struct check_super *s,
     }
     b->events = check_u64(h, 24);
     b->events_cleared = check_u64(h, 32);
-    b->covers = check_u64(h, 40);
     b->chunk_bytes = check_u32(h, 52);
-    b->sectors = bitmap_sectors(b);
+    b->bits = div_round_up(check_u64(h, 40), b->chunk_bytes / CHECK_SECTOR_BYTES);
+    b->sectors = div_round_up(BITMAP_HEADER_BYTES + div_round_up(b->bits, 8), CHECK_SECTOR_BYTES);
     if (check_u32(h, 64) && b->sectors > check_u32(h, 64))
         check_problem(p, "%s: bitmap: larger than it says", d->name);
     return true;

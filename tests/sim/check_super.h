@@ -33,7 +33,7 @@ struct check_super {
 };
 
 struct check_bitmap {
-    uint64_t events, events_cleared, covers, sectors; /* covers, sectors: in sectors */
+    uint64_t events, events_cleared, bits, sectors; /* sectors: it takes, with its header */
     uint32_t chunk_bytes;
 };
 
