@@ -166,6 +166,7 @@ static void remove_disk(unsigned disk)
     struct error err = {0};
     int rc = array_remove(machine.array, sim->disks[disk].path, &err);
 
+    machine.was_degraded = true;
     say("remove", sim->disks[disk].path, rc, &err);
 }
 

@@ -242,6 +242,7 @@ static void stop(void)
 {
     struct error err = {0};
 
+    array_note_roles();
     if (array_stop(machine.array, &err))
         sim_fail("the array does not stop: %s", err.text);
 }

@@ -51,9 +51,11 @@ bool array_may_fail(void)
     struct array_status *s = status(roles);
     bool complete = complete_without(world->bad_disks, roles), failed = s->state == ARRAY_FAILED;
 
+    machine.was_degraded |= s->missing != 0;
+    for (unsigned i = 0; i < s->member_count; i++)
+        machine.was_degraded |= s->members[i].state == MEMBER_FAULTY;
     free(s);
-    machine.was_incomplete |= !complete;
-    return !complete || (failed && machine.was_incomplete);
+    return !complete || (failed && world->bad_disks && machine.was_degraded);
 }
 
 void array_note_roles(void)
@@ -204,7 +206,8 @@ void array_machine_assemble(void)
     }
     if (rc)
         sim_fail("the array cannot be assembled: %s", err.text);
-    machine.was_incomplete = false;
+    machine.was_degraded = false;
+    array_may_fail(); /* notes whether it is degraded */
     trace_members();
     if (array_blockdev(machine.array)->size_bytes != world->size_bytes)
         sim_fail("the array has another size than it had");
@@ -223,7 +226,7 @@ static void note_array(void)
     world->member_bytes = s->member_bytes;
     world->life = LIFE_LIVING;
     free(s);
-    model_init(model, model->id + 1, world->size_bytes, MODEL_START_ANYTHING);
+    model_init(model, world->arrays, world->size_bytes, MODEL_START_ANYTHING);
 }
 
 static void create(void)
@@ -267,6 +270,8 @@ static bool find_whole(void)
     }
     if (made)
         note_array();
+    else
+        model_unpin(model); /* some of the copies may be gone */
     world->life = LIFE_LIVING;
     return true;
 }
@@ -306,6 +311,7 @@ static void check_answers(void)
 {
     uint64_t used = world->size_bytes;
 
+    array_read_first();
     if (one_in(SIM_ADMIN, 4)) {
         used = round_down(used / 2, (uint64_t)SIM_DISK_BYTES_MAX / 256);
         array_say_unused(used, world->size_bytes - used);
@@ -358,8 +364,10 @@ static void live_with_array(void)
     }
     if (!world->bad_disks)
         model_pin(model);
-    array_read_first();
-    check_answers();
+    if (one_in(SIM_ADMIN, 2))
+        check_answers();
+    else
+        array_start(machine.array);
     start_workers();
     work();
     end_life();

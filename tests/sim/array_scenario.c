@@ -3,6 +3,7 @@
  * Arrays in a world of their own, without a daemon: what a seed is. A few disks, an array, and
  * machines that work on it one after the other, most of which are cut off in the middle.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,10 +41,12 @@ static const struct shape shapes[] = {
     {0, RAID0_LAYOUT_ALTERNATE, 3, 1},
 };
 
+/* A machine lives for a millisecond: mapping memory for it would take long. */
 static void init(void)
 {
+    mallopt(M_MMAP_MAX, 0);
     world = sim_share(sizeof *world);
-    model = sim_share(sizeof *model);
+    model = sim_keep(sizeof *model); /* large; model_init empties it */
 }
 
 /* --- the world --- */
@@ -138,7 +141,7 @@ static void choose_cut(void)
     const struct scenario_options *o = &world->options;
     struct sim_cut cut = {.phase = (enum sim_phase)choose(SIM_FAULTS, SIM_PHASES)};
     uint64_t most = one_in(SIM_FAULTS, 3) ? 40 : 400;
-    bool wanted = !one_in(SIM_FAULTS, 8);
+    bool wanted = !one_in(SIM_FAULTS, 12);
 
     cut.kill = one_in(SIM_FAULTS, 6);
     if (one_in(SIM_FAULTS, 6))
@@ -185,7 +188,7 @@ static void live(void)
 
 static void run(const struct scenario_options *options)
 {
-    unsigned machines = 4 + (unsigned)choose(SIM_ADMIN, 7);
+    unsigned machines = 6 + (unsigned)choose(SIM_ADMIN, 10);
 
     if (options->machines_max)
         machines = MIN(machines, options->machines_max);

@@ -78,9 +78,9 @@ struct array_machine {
     struct worker *workers[ARRAY_WORKERS_MAX];
     struct gate guests; /* closed: no guest has anything under way */
     struct wait_group working;
-    unsigned at_work;    /* guests that are not through */
-    bool was_incomplete; /* for a while, there was no good copy of something */
-    uint64_t check_id;   /* of the last check or repair by hand */
+    unsigned at_work;  /* guests that are not through */
+    bool was_degraded; /* since it was assembled: then it may have failed at a time */
+    uint64_t check_id; /* of the last check or repair by hand */
     struct raid_geometry geometry;
 };
 extern struct array_machine machine;
