@@ -294,7 +294,6 @@ static void make_printable(char *text)
 static _Noreturn void be_seed(uint64_t seed)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    sim_reset(seed);
     args.scenario->run(&args.how);
     make_printable(sim->failure);
     if (args.dump && seed % args.dump_every == 0)
@@ -310,6 +309,8 @@ static void wait_for_seed(uint64_t seed)
     int status;
     pid_t pid;
 
+    /* Here, where the world's memory is mapped already. */
+    sim_reset(seed);
     fflush(NULL);
     pid = fork();
     if (pid == 0)
