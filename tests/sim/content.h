@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What simulated guests write: sectors that say whose they are. 64 words: a magic, device and
- * number of the write, sector, then words derived from these. Pure.
+ * number of the write, sector, 0, then words derived from these. Pure.
  */
 #ifndef ASHLAR_TESTS_SIM_CONTENT_H
 #define ASHLAR_TESTS_SIM_CONTENT_H

@@ -65,8 +65,11 @@ static void purge(struct model *m, uint32_t sector, uint32_t oldest)
 
 static void purge_all(struct model *m)
 {
+    uint32_t oldest = oldest_read(m);
+
     for (uint32_t s = 0; s < m->sector_count; s++)
-        purge(m, s, oldest_read(m));
+        if (m->version_counts[s] > 1)
+            purge(m, s, oldest);
 }
 
 static unsigned take_slot(struct model *m)
