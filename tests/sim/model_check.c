@@ -104,7 +104,7 @@ static struct shown look_closer(const struct sight *s, unsigned seen)
 {
     struct shown shown = {.versions = seen, .ruler = MODEL_NOBODY};
     const struct model_version *all = s->m->versions[s->sector];
-    bool on_medium = true;
+    bool on_medium = true, gone = true;
 
     for (unsigned i = 0; seen >> i; i++) {
         const struct model_write *w = model_write_of(s->m, &all[i]);
@@ -114,11 +114,14 @@ static struct shown look_closer(const struct sight *s, unsigned seen)
         if (w->ended > s->begun || changes_at_will(w))
             return (struct shown){.ruler = MODEL_NOBODY};
         on_medium = on_medium && model_on_medium(s->m, &all[i]);
+        gone = gone && all[i].ruled_by == MODEL_GONE;
         shown.ruler = all[i].write;
         shown.ended = MAX(shown.ended, w->ended);
     }
     if ((seen & (seen - 1)) && !on_medium)
         shown.ruler = MODEL_SEVERAL;
+    if (gone) /* what stood there before is so all the more */
+        shown.ruler = MODEL_GONE;
     return shown;
 }
 
@@ -136,12 +139,9 @@ static void rule_out(const struct sight *s, struct model_version *v, const struc
     if (ended > s->begun)
         return;
     ended = MAX(ended, shown->ended);
-    if (v->ruled_by == MODEL_NOBODY) {
+    v->ruled_at = v->ruled_by == MODEL_NOBODY ? ended : MIN(v->ruled_at, ended);
+    if (v->ruled_by == MODEL_NOBODY || shown->ruler == MODEL_GONE)
         v->ruled_by = shown->ruler;
-        v->ruled_at = ended;
-    } else {
-        v->ruled_at = MIN(v->ruled_at, ended);
-    }
 }
 
 static void show(struct model *m, const struct sight *s, unsigned seen)
