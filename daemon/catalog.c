@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/mutant.h"
 #include "catalog.h"
 
 #include <errno.h>
@@ -42,7 +43,7 @@ void catalog_change_begin(struct daemon *d)
 int catalog_change_end(struct daemon *d, int rc, struct error *err)
 {
     struct error why = {0};
-    int saved = state_save(d, &why);
+    int saved = MUTANT(STATE_NOT_SAVED) ? 0 : state_save(d, &why);
 
     co_mutex_unlock(&d->catalog.change);
     if (rc || !saved)

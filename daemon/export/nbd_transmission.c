@@ -12,6 +12,7 @@
 
 #include "base/arith.h"
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "export/nbd_connection.h"
 
 /* A payload longer than this is not read ahead, as it would be copied. */
@@ -73,7 +74,7 @@ static int check(const struct nbd_connection *c, const struct nbd_command *cmd)
 
 static unsigned write_flags(const struct nbd_command *cmd)
 {
-    return cmd->flags & NBD_CMD_FLAG_FUA ? BLOCK_FUA : 0;
+    return cmd->flags & NBD_CMD_FLAG_FUA && !MUTANT(FUA_IGNORED) ? BLOCK_FUA : 0;
 }
 
 static unsigned zeroes_flags(const struct nbd_command *cmd)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "lvm/archive.h"
 #include "lvm/commit.h"
 #include "lvm/volume.h"
@@ -75,7 +76,7 @@ static int zero_ranges(struct vg *vg, const struct pe_ranges *ranges, struct err
         struct blockdev *d = vg->pvs[r->pv]->dev;
         int rc = zero_bytes(d, range_offset(vg, r), r->count * vg_extent_bytes(vg));
 
-        if (!rc && (i + 1 == ranges->count || r[1].pv != r->pv))
+        if (!rc && !MUTANT(ZEROS_NOT_FLUSHED) && (i + 1 == ranges->count || r[1].pv != r->pv))
             rc = blockdev_flush(d);
         if (rc)
             return error_set(
@@ -278,8 +279,10 @@ int change_apply(struct vg *vg, struct vg_metadata *m, struct pv **pvs, struct l
 
     if (!rc)
         rc = vg_archive(vg, what, err);
-    if (!rc)
+    if (!rc && !MUTANT(EXTENTS_NOT_ZEROED))
         rc = zero_ranges(vg, &p.gained, err);
+    if (!rc && MUTANT(GIVE_BACK_EARLY))
+        give_back(vg, &p.freed, true);
     if (!rc)
         rc = write_metadata(vg, pvs, m->pv_count, p.text, p.text_bytes, err);
     if (rc) {

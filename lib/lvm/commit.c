@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/mutant.h"
 #include "lvm/crc.h"
 
 static int place(
@@ -42,7 +43,8 @@ static void write_texts(struct commit_target *t, unsigned count, const char *tex
 {
     for (unsigned i = 0; i < count; i++)
         t[i].result = pv_write_text(t[i].pv, t[i].mda, &t[i].locn, text);
-    flush_all(t, count);
+    if (!MUTANT(TEXT_AFTER_HEADER))
+        flush_all(t, count);
 }
 
 static void precommit(struct commit_target *t, unsigned count)
@@ -59,7 +61,7 @@ static void precommit(struct commit_target *t, unsigned count)
 static void commit(struct commit_target *t, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        if (t[i].result)
+        if (t[i].result || (MUTANT(COMMIT_ONE_PV) && i > 0))
             continue;
         t[i].mda->header.committed = t[i].locn;
         t[i].mda->header.precommitted = (struct lvm_raw_locn){0};

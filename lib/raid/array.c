@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/array_private.h"
 #include "rt/io.h"
 
@@ -171,7 +172,7 @@ static unsigned flush_batch(
     for (; *next < 2 * a->geometry.raid_disks && count < FLUSH_BATCH; ++*next) {
         struct member *m =
             array_writable(*next % 2 ? a->replacements[*next / 2] : a->roles[*next / 2]);
-        if (!m)
+        if (!m || (MUTANT(SKIP_FLUSH) && *next == 2))
             continue;
         targets[count] = m;
         ops[count++] = (struct block_op){.kind = BLOCK_FLUSH, .dev = m->dev};
@@ -223,7 +224,7 @@ int array_fill_page(struct blockdev *d, int byte, uint64_t offset)
 
 void array_mark_clean(struct array *a)
 {
-    if (atomic_load(&a->failed) || array_flush_members(a))
+    if (atomic_load(&a->failed) || (!MUTANT(CLEAN_EARLY) && array_flush_members(a)))
         return;
     co_mutex_lock(&a->update);
     a->dirty = false;

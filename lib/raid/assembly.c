@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "base/size.h"
 
 /* One decision under way. */
@@ -123,7 +124,7 @@ static int check_agreement(
 /* Whether the freshest superblock and its own agree that it takes part. */
 static bool takes_part(const struct decision *d, const struct raid_candidate *c)
 {
-    return is_current(d, c) && fresh_role(d, c) == own_role(c);
+    return MUTANT(ACCEPT_STALE) || (is_current(d, c) && fresh_role(d, c) == own_role(c));
 }
 
 static enum raid_use use_when_out(const struct decision *d, const struct raid_candidate *c)

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/array_private.h"
 
 #define PAGE_BYTES    4096u
@@ -308,7 +309,7 @@ static int make_durable(struct array *a, uint64_t first, uint64_t last)
         if (!(atomic_load(&b->chunks[i]) & CHUNK_DURABLE))
             set_in_image(b, i);
     spin_unlock(&b->lock);
-    rc = bitmap_log_commit(a);
+    rc = MUTANT(DATA_BEFORE_BITS) ? 0 : bitmap_log_commit(a);
     if (!rc)
         rc = members_record_if_needed(a);
     for (uint64_t i = first; !rc && i <= last; i++)
@@ -452,7 +453,7 @@ static void clear_retired(struct bitmap_log *b)
 {
     for (uint64_t i = 0; (i = md_bitmap_next(b->clearing, i, b->bits)) < b->bits; i++) {
         spin_lock(&b->lock);
-        if (!(atomic_load(&b->chunks[i]) & ~CHUNK_USED)) {
+        if (MUTANT(CLEAR_BITS_IN_USE) || !(atomic_load(&b->chunks[i]) & ~CHUNK_USED)) {
             md_bitmap_clear(map_of(b), i);
             b->dirty[(MD_BITMAP_HEADER_BYTES + i / 8) / PAGE_BYTES] = true;
         }
@@ -466,7 +467,7 @@ void bitmap_log_clean(struct array *a, bool all)
 
     if (!b->on_disk || array_degraded(a) || atomic_load(&a->failed) || !retire_chunks(b, all))
         return;
-    if (array_flush_members(a) || array_degraded(a))
+    if ((!MUTANT(CLEAR_BITS_EARLY) && array_flush_members(a)) || array_degraded(a))
         return;
     clear_retired(b);
     bitmap_log_commit(a);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/array_private.h"
 #include "rt/io.h"
 
@@ -49,7 +50,7 @@ static unsigned prepare(
     for (unsigned i = 0; i < count; i++) {
         struct member *m = array_writable(a->roles[copies[i].role]);
         struct member *r = array_writable(a->replacements[copies[i].role]);
-        if (m) {
+        if (m && !(MUTANT(RECOVERY_MISSES_WRITES) && member_state(m) != MEMBER_IN_SYNC)) {
             targets[used] = m;
             ops[used++] = op_for(w, m, copies[i].offset_bytes);
         }
@@ -110,11 +111,11 @@ static int write_range(struct array *a, const struct mirror_write *w)
     struct range_holder range;
     int rc;
 
-    range_lock_take(&a->ranges, &range, w->offset, w->offset + w->length, false);
+    range_lock_take(&a->ranges, &range, w->offset, w->offset + w->length, MUTANT(WRITES_UNORDERED));
     rc = bitmap_log_begin(a, w->offset, w->length);
     if (!rc)
         rc = write_copies(a, w);
-    if (members_record_if_needed(a))
+    if (!MUTANT(ACK_BEFORE_FAILURE) && members_record_if_needed(a))
         rc = -EIO;
     if (!rc && w->length >= bitmap_log_chunk_bytes(a) && !array_degraded(a))
         bitmap_log_synced(a, w->offset, w->length);
@@ -156,7 +157,7 @@ static int mirror_write(struct blockdev *d, const struct iovec *iov, int iov_cou
     struct array *a = array_of(d);
     struct mirror_write w = {BLOCK_WRITE, flags, iov, iov_count, offset, length};
 
-    if (!(flags & BLOCK_STABLE) && a->geometry.raid_disks > 1)
+    if (!(flags & BLOCK_STABLE) && a->geometry.raid_disks > 1 && !MUTANT(CHANGING_BUFFER))
         return write_copied(a, &w);
     return write_through_gate(a, &w);
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/array_private.h"
 #include "rt/io.h"
 
@@ -60,7 +61,7 @@ static unsigned choose(struct array *a, const struct read_request *r,
 {
     struct array_activity *activity = array_activity(a);
 
-    if (count == 1 || bitmap_log_unsynced(a, r->offset, r->length))
+    if (count == 1 || (!MUTANT(READ_ANY_COPY) && bitmap_log_unsynced(a, r->offset, r->length)))
         return 0;
     if (activity->read_end_bytes == r->offset)
         for (unsigned i = 0; i < count; i++)

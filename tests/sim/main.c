@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/mutant.h"
 #include "dump.h"
 #include "report.h"
 #include "rt/sim/sim.h"
@@ -83,6 +84,8 @@ static const char usage[] =
     "  --dump DIR          write the disks to DIR/SEED/ after each seed...\n"
     "  --dump-every K      ...that K divides\n"
     "  --sites FILE        write how often each write site was reached and cut off\n"
+    "  --mutant NAME       with this deliberate bug\n"
+    "  --mutants           say which there are (none without the build option)\n"
     "  --help              this text\n";
 
 static _Noreturn void refuse(const char *what, const char *value)
@@ -177,6 +180,8 @@ enum {
     OPT_DUMP,
     OPT_DUMP_EVERY,
     OPT_SITES,
+    OPT_MUTANT,
+    OPT_MUTANTS,
     OPT_HELP
 };
 
@@ -195,6 +200,8 @@ static const struct option options[] = {
     {"dump", required_argument, NULL, OPT_DUMP},
     {"dump-every", required_argument, NULL, OPT_DUMP_EVERY},
     {"sites", required_argument, NULL, OPT_SITES},
+    {"mutant", required_argument, NULL, OPT_MUTANT},
+    {"mutants", no_argument, NULL, OPT_MUTANTS},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -244,6 +251,13 @@ static void take_option(int option, char *value)
     case OPT_SITES:
         args.sites = value;
         break;
+    case OPT_MUTANT:
+        if (mutant_choose(value))
+            refuse("no such mutant", value);
+        break;
+    case OPT_MUTANTS:
+        mutant_list(stdout);
+        exit(0);
     case OPT_HELP:
         fputs(usage, stdout);
         exit(0);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Deliberate bugs, to see whether the tests find them. MUTANT(NAME) stands where the bug would be;
+ * it is true when that one has been chosen, and the constant false without the build option
+ * `mutants`. One is chosen for the whole process, before it does anything.
+ */
+#ifndef ASHLAR_BASE_MUTANT_H
+#define ASHLAR_BASE_MUTANT_H
+
+#include <errno.h>
+#include <stdio.h>
+
+#define MUTANTS(X)                                                                                 \
+    X(DATA_BEFORE_BITS, "data-before-bits", "data goes out before its bitmap bits are durable")    \
+    X(SKIP_FLUSH, "skip-flush", "a flush of an array leaves out the second member")                \
+    X(CHANGING_BUFFER, "changing-buffer", "copies are written from memory that may change")        \
+    X(ACCEPT_STALE, "accept-stale", "a member with old events is taken for one in sync")           \
+    X(ACK_BEFORE_FAILURE, "ack-before-failure", "who failed is recorded only after the write")     \
+    X(CLEAR_BITS_EARLY, "clear-bits-early", "bitmap bits are cleared before data is flushed")      \
+    X(CLEAR_BITS_IN_USE, "clear-bits-in-use", "bits are cleared although they were set again")     \
+    X(CLEAN_EARLY, "clean-early", "superblocks say clean before data is flushed")                  \
+    X(WRITES_UNORDERED, "writes-unordered", "writes that overlap reach copies in any order")       \
+    X(READ_ANY_COPY, "read-any-copy", "reads take turns where copies may differ")                  \
+    X(RECOVERY_MISSES_WRITES, "recovery-misses-writes", "guests' writes pass a new member by")     \
+    X(RECOVERY_UNLOCKED, "recovery-unlocked", "recovery copies a range without its lock")          \
+    X(CHECKPOINT_EARLY, "checkpoint-early", "how far recovery came is recorded before a flush")    \
+    X(TEXT_AFTER_HEADER, "text-after-header",                                                      \
+        "LVM2 headers are written before their text is durable")                                   \
+    X(COMMIT_ONE_PV, "commit-one-pv", "LVM2 metadata is committed on the first PV only")           \
+    X(GIVE_BACK_EARLY, "give-back-early",                                                          \
+        "extents are given back before the commit that frees them")                                \
+    X(EXTENTS_NOT_ZEROED, "extents-not-zeroed", "new extents show what a former owner left")       \
+    X(ZEROS_NOT_FLUSHED, "zeros-not-flushed", "the commit does not wait for zeros to be durable")  \
+    X(STATE_NOT_SAVED, "state-not-saved", "what the daemon is to remember is not written")         \
+    X(FUA_IGNORED, "fua-ignored", "the NBD server drops FUA")
+
+#define MUTANT_ENUMERATOR(name, text, what) MUTANT_##name,
+enum mutant { MUTANT_NONE, MUTANTS(MUTANT_ENUMERATOR) MUTANT_COUNT };
+
+#ifdef ASHLAR_MUTANTS
+extern enum mutant mutant_chosen;
+/* By its name; -EINVAL: there is none; -ENOSYS: none is built in. */
+int mutant_choose(const char *name);
+/* Says them all, one a line, with what they do. */
+void mutant_list(FILE *f);
+#define MUTANT(name) (mutant_chosen == MUTANT_##name)
+#else
+#define MUTANT(name) (MUTANT_##name == MUTANT_NONE)
+static inline int mutant_choose(const char *name)
+{
+    return -ENOSYS;
+}
+static inline void mutant_list(FILE *f)
+{
+}
+#endif
+
+#endif
