@@ -264,6 +264,19 @@ static struct member *new_spare(struct array *a, struct blockdev *dev)
     return m;
 }
 
+/* Tools that see the superblock look for the bitmap that it names. */
+static int prepare_spare(struct array *a, struct member *m)
+{
+    int rc = array_prepare_member(m);
+
+    if (rc)
+        return rc;
+    array_quiesce(a);
+    rc = bitmap_log_write_all(a, m);
+    array_resume(a);
+    return rc;
+}
+
 static int add_spare(
     struct array *a, struct blockdev *dev, struct member **added, struct error *err)
 {
@@ -275,7 +288,7 @@ static int add_spare(
     m = new_spare(a, dev);
     if (!m)
         return error_set(err, ENOMEM, "out of memory");
-    rc = array_prepare_member(m);
+    rc = prepare_spare(a, m);
     if (rc) {
         member_free(m);
         return error_set(err, -rc, "%s cannot be written: %s", dev->name, strerror(-rc));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "raid/array_private.h"
+#include "raid/bitmap.h"
 
 #define SUPERBLOCK 4096, 512
 
@@ -37,6 +38,31 @@ static void spare_with_anothers_number(void)
 static void test_a_spare_that_was_away_gets_a_new_number(void)
 {
     run_in_rt(spare_with_anothers_number);
+}
+
+static void spare_has_bitmap(void)
+{
+    struct md_bitmap_header h;
+    struct md_superblock sb;
+    uint8_t buf[512];
+    bool readded;
+    struct rig r;
+
+    rig_init(&r, 3);
+    rig_create(&r, 1, 0, 2, 0);
+    CU_ASSERT_EQUAL(array_add(r.array, rig_open(&r, 2), false, &readded, NULL), 0);
+    rig_read_superblock(&r, 2, &sb);
+    CU_ASSERT(sb.feature_map & MD_FEATURE_BITMAP_OFFSET);
+    blockdev_read(r.disks[2].memory, buf, 8192, sizeof buf);
+    CU_ASSERT_EQUAL(md_bitmap_decode(&h, buf, NULL), 0);
+    CU_ASSERT(memcmp(h.uuid, sb.set_uuid, sizeof h.uuid) == 0);
+    rig_end(&r);
+}
+
+/* mdadm calls the checksum of a superblock wrong that names a bitmap which is not there. */
+static void test_a_spare_has_the_bitmap_that_it_names(void)
+{
+    run_in_rt(spare_has_bitmap);
 }
 
 static void array_fails_at_readd(void)
@@ -187,6 +213,7 @@ static void test_who_misses_a_bit_is_faulty_before_the_data(void)
 
 CU_TestInfo control_tests[] = {
     {"a spare that was away gets a new number", test_a_spare_that_was_away_gets_a_new_number},
+    {"a spare has the bitmap that it names", test_a_spare_has_the_bitmap_that_it_names},
     {"an array that fails at a re-add keeps nothing of it",
         test_an_array_that_fails_at_a_readd_keeps_nothing_of_it},
     {"an array that fails at a replace keeps nothing of it",
