@@ -113,9 +113,9 @@ static void add_bits(json_t *o, const struct check_md_member *m)
 
 static json_t *member_json(const struct check_md_member *m)
 {
-    json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:I, s:b}", "disk", m->disk.name, "state",
+    json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:I, s:b, s:b}", "disk", m->disk.name, "state",
         check_md_state_names[m->state], "role", m->role, "number", (json_int_t)m->number, "events",
-        (json_int_t)m->events, "dirty", m->dirty);
+        (json_int_t)m->events, "dirty", m->dirty, "replacement", m->replacement);
 
     if (m->damage[0])
         json_object_set_new(o, "damage", json_string(m->damage));
@@ -131,11 +131,12 @@ static json_t *array_json(const struct check_md *c)
     for (unsigned i = 0; i < c->disk_count; i++)
         if (c->disks[i].state < CHECK_MD_FOREIGN)
             json_array_append_new(members, member_json(&c->disks[i]));
-    return json_pack("{s:s, s:i, s:i, s:i, s:I, s:I, s:b, s:b, s:b, s:o, s:o}", "uuid",
+    return json_pack("{s:s, s:i, s:i, s:i, s:I, s:I, s:I, s:b, s:b, s:b, s:o, s:o}", "uuid",
         array_name(c), "level", c->level, "layout", (int)c->layout_code, "raid_disks",
-        (int)c->raid_disks, "size_bytes", (json_int_t)c->layout.size_bytes, "events",
-        (json_int_t)c->events, "dirty", c->dirty, "starts", c->starts, "bitmap", c->has_bitmap,
-        "members", members, "problems", problems_json(&c->problems));
+        (int)c->raid_disks, "chunk_bytes", (json_int_t)c->layout.chunk_bytes, "size_bytes",
+        (json_int_t)c->layout.size_bytes, "events", (json_int_t)c->events, "dirty", c->dirty,
+        "starts", c->starts, "bitmap", c->has_bitmap, "members", members, "problems",
+        problems_json(&c->problems));
 }
 
 static void write_array(const struct check_md *c, const char *dir)

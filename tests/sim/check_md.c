@@ -63,6 +63,7 @@ static void read_disk(struct look *l, unsigned i, const struct check_disk *disk)
     m->feature_map = s->feature_map;
     m->events = s->events;
     m->dirty = s->resync_offset != UINT64_MAX;
+    m->replacement = s->feature_map & CHECK_FEATURE_REPLACEMENT;
     m->data_offset_bytes = s->data_offset * CHECK_SECTOR_BYTES;
     m->data_bytes = s->data_size * CHECK_SECTOR_BYTES;
 }
@@ -260,20 +261,21 @@ static void take_bitmap(struct look *l, unsigned i, const struct check_bitmap *b
     c->bitmap_chunk_bytes = b->chunk_bytes;
 }
 
-/* Of one that takes part; of others it is out of date, or may be. */
+/* The bitmap of one that the array has left behind may be of another size and so on by now. */
 static void check_member(struct look *l, unsigned i)
 {
     const struct check_super *s = &l->supers[i];
-    struct check_problems unheard = {0}, *p = takes_part(l, i) ? &l->c->problems : &unheard;
+    struct check_problems unheard = {0}, *p = &l->c->problems;
     struct check_bitmap b;
     bool has = s->feature_map & CHECK_FEATURE_BITMAP &&
-               check_bitmap_read(&b, s, &l->c->disks[i].disk, l->c->layout.covered_bytes, p);
+               check_bitmap_read(&b, s, &l->c->disks[i].disk, l->c->layout.covered_bytes,
+                   l->c->disks[i].state <= CHECK_MD_SPARE ? p : &unheard);
 
     if (has)
         check_bitmap_events(l, i, &b);
     if (has)
         take_bitmap(l, i, &b);
-    check_super_strict(s, has ? &b : NULL, &l->c->disks[i].disk, &l->c->problems);
+    check_super_strict(s, has ? &b : NULL, &l->c->disks[i].disk, p);
 }
 
 /* It differs only where bits are set if it was a whole member until the bitmap began to remember.

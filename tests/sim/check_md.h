@@ -38,7 +38,7 @@ struct check_md_member {
     char damage[128];
     int role; /* -1: none; of those faulty or stale: what it once was */
     uint32_t number, feature_map;
-    bool dirty; /* its superblock says so */
+    bool dirty, replacement; /* its superblock says so */
     uint64_t events, data_offset_bytes, data_bytes;
     uint64_t recovery_offset_bytes; /* member bytes known to be right, beyond data_offset_bytes */
     bool recovers_by_bitmap;        /* beyond that it differs only where bits are set */

@@ -68,7 +68,9 @@ def hexadecimal(uuid):
 
 
 def role(member):
-    return f"Active device {member['role']}" if member["role"] >= 0 else "spare"
+    if member["role"] < 0:
+        return "spare"
+    return f"{'Replacement' if member['replacement'] else 'Active'} device {member['role']}"
 
 
 def check_member(array, member, path):
@@ -79,12 +81,20 @@ def check_member(array, member, path):
     if not said["Checksum"].endswith("- correct"):
         raise Disagreement(f"{name}: checksum {said['Checksum']}")
     expect(f"{name}: events", member["events"], int(said["Events"]))
-    expect(f"{name}: level", f"raid{array['level']}", said["Raid Level"])
-    expect(f"{name}: members", array["raid_disks"], int(said["Raid Devices"]))
     expect(f"{name}: role", role(member), said["Device Role"])
     expect(f"{name}: state", "active" if member["dirty"] else "clean", said["State"])
-    if array["level"] > 0 and array["size_bytes"]:
-        expect(f"{name}: array size", array["size_bytes"] >> 10, int(said["Array Size"].split()[0]))
+    if array["raid_disks"]:
+        check_shape(array, name, said)
+
+
+def check_shape(array, name, said):
+    expect(f"{name}: level", f"raid{array['level']}", said["Raid Level"])
+    expect(f"{name}: members", array["raid_disks"], int(said["Raid Devices"]))
+    if array["level"] and array["size_bytes"]:
+        # mdadm does not count in whole chunks, as the kernel does
+        beyond = int(said["Array Size"].split()[0]) * 1024 - array["size_bytes"]
+        if not 0 <= beyond <= array["raid_disks"] * array["chunk_bytes"]:
+            raise Disagreement(f"{name}: array size {said['Array Size']}, we say {array['size_bytes']}")
 
 
 def check_bitmap(array, member, path, loops):

@@ -353,7 +353,7 @@ static void correct_checksum(struct bench *b, unsigned disk)
     poke(b, disk, SUPER + 216, 4, (uint32_t)sum + (sum >> 32));
 }
 
-#define ALL 3u /* the members, instead of a disk */
+#define ALL 9u /* the members, instead of a disk */
 
 /* Something else at one place of the mirror above, with a right checksum, and what is said. */
 static const struct damage {
@@ -378,6 +378,7 @@ static const struct damage {
     {"raid_disks", ALL, SUPER + 92, 4, 2, "has role 2 of 2"},
     {"more raid_disks than room", ALL, SUPER + 92, 4, 1000, "raid disks, room for"},
     {"device number", 1, SUPER + 160, 4, 200, "device number 200"},
+    {"a spare's bitmap", 3, BITMAP, 4, 0, "d3: bitmap: no magic"},
     {"same device number", 1, SUPER + 160, 4, 2, "same device number"},
     {"same role", 2, ROLES + 4, 2, 1, "say different roles"},
     {"a role thrice", ALL, ROLES + 8, 4, 0, "more than two devices"},
