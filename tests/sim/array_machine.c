@@ -97,9 +97,11 @@ static struct blockdev *open_disk(unsigned disk)
 
     if (!sim->disks[disk].present)
         return NULL;
-    if (member_open(sim->disks[disk].path, 0, &dev, &err))
+    if (!member_open(sim->disks[disk].path, 0, &dev, &err))
+        return dev;
+    if (sim->disks[disk].present) /* it may have gone meanwhile */
         sim_fail("a disk cannot be opened: %s", err.text);
-    return dev;
+    return NULL;
 }
 
 static void look_at(struct found *f, unsigned disk, struct md_superblock *sb)
@@ -225,6 +227,7 @@ static void note_array(void)
     world->size_bytes = s->size_bytes;
     world->member_bytes = s->member_bytes;
     world->life = LIFE_LIVING;
+    world->fresh = true;
     free(s);
     model_init(model, world->arrays, world->size_bytes, MODEL_START_ANYTHING);
 }
@@ -244,7 +247,7 @@ static void create(void)
     array_mend_all();
     world->life = LIFE_MAKING;
     for (unsigned i = 0; i < world->members + world->spares; i++)
-        devs[i] = open_disk(i);
+        devs[i] = (int)i == world->lacks ? NULL : open_disk(i);
     if (array_create(&machine.array, &params, devs, world->members, devs + world->members,
             world->spares, &err))
         sim_fail("the array cannot be created: %s", err.text);
@@ -327,6 +330,17 @@ static void check_answers(void)
     array_read_again("from the other copy", used);
 }
 
+static void begin_work(void)
+{
+    if (one_in(SIM_ADMIN, 2)) {
+        check_answers();
+        return;
+    }
+    if (world->fresh && one_in(SIM_ADMIN, 2))
+        array_say_unused(0, world->size_bytes);
+    array_start(machine.array);
+}
+
 static void work(void)
 {
     gate_init(&machine.guests);
@@ -364,10 +378,8 @@ static void live_with_array(void)
     }
     if (!world->bad_disks)
         model_pin(model);
-    if (one_in(SIM_ADMIN, 2))
-        check_answers();
-    else
-        array_start(machine.array);
+    begin_work();
+    world->fresh = false;
     start_workers();
     work();
     end_life();

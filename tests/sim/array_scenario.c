@@ -54,11 +54,13 @@ static void init(void)
 static void add_disks(void)
 {
     unsigned count = DISKS_MIN + (unsigned)choose(SIM_ADMIN, DISKS_MAX - DISKS_MIN + 1);
-    uint32_t block_bytes = one_in(SIM_ADMIN, 4) ? 4096 : 512;
+    uint32_t common = one_in(SIM_ADMIN, 4) ? 4096 : 512;
+    bool mixed = !world->lies && one_in(SIM_ADMIN, 8);
     bool can_zero = one_in(SIM_ADMIN, 2);
     enum sim_discard discard = (enum sim_discard)choose(SIM_ADMIN, 3);
 
     for (unsigned i = 0; i < count; i++) {
+        uint32_t block_bytes = mixed && one_in(SIM_ADMIN, 3) ? 4096 : common;
         struct sim_disk_params p = {
             .size_bytes = (1024 + 192) * KIB + choose(SIM_ADMIN, 2) * 64 * KIB,
             .logical_block_bytes = block_bytes,
@@ -115,6 +117,7 @@ static void choose_array(void)
     world->spares = 0;
     if (s->level != 0)
         world->spares = MIN(2u, (unsigned)choose(SIM_ADMIN, sim->disk_count - s->members + 1));
+    world->lacks = s->level != 0 && one_in(SIM_ADMIN, 12) ? (int)choose(SIM_ADMIN, s->members) : -1;
     world->chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 4);
     world->bitmap_chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 5);
     world->member_bytes = s->level == 0 ? 0 : (64 * KIB) * (1 + choose(SIM_ADMIN, 3));
@@ -192,8 +195,8 @@ static void run(const struct scenario_options *options)
 
     if (options->machines_max)
         machines = MIN(machines, options->machines_max);
-    add_disks();
     choose_world(options);
+    add_disks();
     for (unsigned i = 0; i < machines && !sim->failure[0]; i++)
         live();
 }

@@ -56,9 +56,11 @@ struct array_world {
     bool lies;
     /* The array: */
     enum array_life life;
+    bool fresh; /* nobody has used it yet */
     int level;
     uint32_t layout;
     unsigned members, spares;
+    int lacks; /* created without a member in this role; -1: with all */
     char name[16];
     uint64_t chunk_bytes, member_bytes, size_bytes, bitmap_chunk_bytes;
     uint8_t uuid[16];
