@@ -13,8 +13,8 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
+
+#include "rt/stack.h"
 
 #define STACK_BYTES     ((size_t)CO_STACK_BYTES * (FIBER_ASAN || FIBER_TSAN ? 4 : 1))
 #define IDLE_WORKER_MAX 128
@@ -27,11 +27,6 @@ static struct {
     unsigned idle_count;
 } stacks = {.mutex = PTHREAD_MUTEX_INITIALIZER, .every = LIST_INIT(stacks.every)};
 
-static size_t guard_bytes(void)
-{
-    return (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static char *co_stack(struct co *co)
 {
     return (char *)(co + 1) - STACK_BYTES;
@@ -39,18 +34,12 @@ static char *co_stack(struct co *co)
 
 static struct co *stack_map(void)
 {
-    size_t guard = guard_bytes();
-    char *base = mmap(NULL, guard + STACK_BYTES, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    char *stack = stack_memory_get(STACK_BYTES);
     struct co *co;
 
-    if (base == MAP_FAILED)
+    if (!stack)
         return NULL;
-    if (mprotect(base, guard, PROT_NONE) < 0) {
-        munmap(base, guard + STACK_BYTES);
-        return NULL;
-    }
-    co = (struct co *)(base + guard + STACK_BYTES) - 1;
+    co = (struct co *)(stack + STACK_BYTES) - 1;
     pthread_mutex_lock(&stacks.mutex);
     list_append(&stacks.every, &co->every);
     pthread_mutex_unlock(&stacks.mutex);
@@ -62,7 +51,7 @@ static void stack_unmap(struct co *co)
     pthread_mutex_lock(&stacks.mutex);
     list_remove(&co->every);
     pthread_mutex_unlock(&stacks.mutex);
-    munmap(co_stack(co) - guard_bytes(), guard_bytes() + STACK_BYTES);
+    stack_memory_put(co_stack(co), STACK_BYTES);
 }
 
 static struct co *idle_pop(struct co **idle, unsigned *count)

@@ -49,7 +49,7 @@ static struct {
     bool seeds_given;
     double seconds_max; /* 0: no limit */
     struct scenario_options how;
-    bool trace, json, keep_going;
+    bool trace, json, keep_going, isolated;
     const char *dump;
     uint64_t dump_every;
     const char *sites;
@@ -86,6 +86,7 @@ static const char usage[] =
     "  --sites FILE        write how often each write site was reached and cut off\n"
     "  --mutant NAME       with this deliberate bug\n"
     "  --mutants           say which there are (none without the build option)\n"
+    "  --isolated          each machine is a process (slower; always so with sanitizers)\n"
     "  --help              this text\n";
 
 static _Noreturn void refuse(const char *what, const char *value)
@@ -182,6 +183,7 @@ enum {
     OPT_SITES,
     OPT_MUTANT,
     OPT_MUTANTS,
+    OPT_ISOLATED,
     OPT_HELP
 };
 
@@ -202,6 +204,7 @@ static const struct option options[] = {
     {"sites", required_argument, NULL, OPT_SITES},
     {"mutant", required_argument, NULL, OPT_MUTANT},
     {"mutants", no_argument, NULL, OPT_MUTANTS},
+    {"isolated", no_argument, NULL, OPT_ISOLATED},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -258,6 +261,9 @@ static void take_option(int option, char *value)
     case OPT_MUTANTS:
         mutant_list(stdout);
         exit(0);
+    case OPT_ISOLATED:
+        args.isolated = true;
+        break;
     case OPT_HELP:
         fputs(usage, stdout);
         exit(0);
@@ -305,71 +311,91 @@ static void make_printable(char *text)
             *text = '?';
 }
 
-static _Noreturn void be_seed(uint64_t seed)
+/* What the process that runs the seeds has come to, in memory that survives it. */
+static struct progress {
+    uint64_t seed; /* under way */
+    uint64_t done; /* seeds that have ended, well or not */
+    double start;
+    bool complete;
+} * progress;
+
+static bool time_is_up(void)
+{
+    return args.seconds_max > 0 && now_seconds() - progress->start >= args.seconds_max;
+}
+
+/* From one seed on until one fails. */
+static _Noreturn void be_runner(void)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    args.scenario->run(&args.how);
-    make_printable(sim->failure);
-    if (args.dump && seed % args.dump_every == 0)
-        dump();
+    do {
+        sim_reset(progress->seed);
+        args.scenario->run(&args.how);
+        make_printable(sim->failure);
+        if (args.dump && progress->seed % args.dump_every == 0)
+            dump();
+        progress->done++;
+    } while (!sim->failure[0] && ++progress->seed <= args.last && !time_is_up());
+    progress->complete = true;
     fflush(NULL);
     _exit(0);
 }
 
-/* Each seed has a process of its own, and this one allocates nothing in between: what is in memory,
- * and where, does not depend on the seeds before. */
-static void wait_for_seed(uint64_t seed)
+/* In another process, for a machine that dies may take it along. */
+static void run_until_failure(void)
 {
     int status;
     pid_t pid;
 
-    /* Here, where the world's memory is mapped already. */
-    sim_reset(seed);
     fflush(NULL);
+    sim->failure[0] = '\0';
+    progress->complete = false;
     pid = fork();
     if (pid == 0)
-        be_seed(seed);
+        be_runner();
     if (pid < 0)
         refuse("fork", strerror(errno));
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
         exit(2);
-    if (status && !sim->failure[0])
+    if (progress->complete)
+        return;
+    progress->done++;
+    if (!sim->failure[0])
         snprintf(sim->failure, sizeof sim->failure, "the program died: %s",
             WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "a sanitizer");
 }
 
-/* false: it failed. */
-static bool run_seed(uint64_t seed, struct report *report)
+static void note_failure(struct report *report)
 {
-    wait_for_seed(seed);
-    if (!sim->failure[0])
-        return true;
     if (!args.json)
-        printf("FAIL scenario=%s seed=%" PRIu64 ": %s\n", args.scenario->name, seed, sim->failure);
+        printf("FAIL scenario=%s seed=%" PRIu64 ": %s\n", args.scenario->name, progress->seed,
+            sim->failure);
     if (report->failed < FAILURES_MAX) {
-        report->failures[report->failed].seed = seed;
+        report->failures[report->failed].seed = progress->seed;
         memcpy(report->failures[report->failed].reason, sim->failure, sizeof sim->failure);
     }
     report->failed++;
-    return false;
 }
 
 static void run_seeds(struct report *report)
 {
-    double start = now_seconds();
-    bool go_on = true;
+    bool failed;
 
-    for (uint64_t seed = args.first; seed <= args.last && go_on; seed++) {
-        bool passed = run_seed(seed, report);
-
-        report->seeds++;
-        report->last_seed = seed;
-        report->seconds = now_seconds() - start;
-        go_on = (passed || args.keep_going) &&
-                !(args.seconds_max > 0 && report->seconds >= args.seconds_max);
-    }
+    progress->start = now_seconds();
+    progress->seed = args.first;
+    do {
+        run_until_failure();
+        failed = sim->failure[0];
+        report->last_seed = failed ? progress->seed : progress->seed - 1;
+        if (failed) {
+            note_failure(report);
+            progress->seed++;
+        }
+    } while (progress->seed <= args.last && !time_is_up() && (!failed || args.keep_going));
+    report->seeds = progress->done;
+    report->seconds = now_seconds() - progress->start;
     report->hash = world_hash();
 }
 
@@ -384,7 +410,10 @@ int main(int argc, char **argv)
     set_scenario("array");
     take_options(argc, argv);
     sim_init(argv);
+    if (!args.isolated)
+        sim_share_process();
     fault_counts = sim_keep(FAULTS * sizeof *fault_counts);
+    progress = sim_keep(sizeof *progress);
     args.scenario->init();
     sim->trace = args.trace;
     report.scenario = args.scenario->name;

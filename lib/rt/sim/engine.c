@@ -29,8 +29,13 @@ struct op {
     struct sim_site *site;
 };
 
-static struct op ops[IN_FLIGHT_MAX];
+static struct op *ops; /* [IN_FLIGHT_MAX], of which none is looked at beyond op_count */
 static unsigned op_count;
+
+void engine_init(void)
+{
+    ops = sim_keep(IN_FLIGHT_MAX * sizeof *ops);
+}
 
 static int sim_create(struct engine **e)
 {

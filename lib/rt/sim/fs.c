@@ -32,7 +32,7 @@ struct entry {
     bool used, directory;
     char path[SIM_PATH_BYTES]; /* clean */
     size_t length;
-    char data[FILE_BYTES_MAX];
+    char *data; /* FILE_BYTES_MAX of `contents` */
 };
 
 static struct tree {
@@ -40,6 +40,7 @@ static struct tree {
     unsigned fault_times;
     struct entry entries[ENTRIES_MAX];
 } * tree;
+static char (*contents)[FILE_BYTES_MAX]; /* by entry; not zeroed, as that takes time */
 
 static struct entry root = {.used = true, .directory = true};
 static bool locked[ENTRIES_MAX];
@@ -57,6 +58,7 @@ struct place {
 void sim_fs_init(void)
 {
     tree = sim_share(sizeof *tree);
+    contents = sim_keep(ENTRIES_MAX * sizeof *contents);
 }
 
 void sim_fs_fail(int error, unsigned times)
@@ -92,6 +94,7 @@ static struct entry *make(const char *path, bool directory)
     e->used = true;
     e->directory = directory;
     e->length = 0;
+    e->data = contents[e - tree->entries];
     strcpy(e->path, path);
     locked[e - tree->entries] = false;
     return e;

@@ -31,12 +31,20 @@ void thread_preempt(void);
 
 /* engine.c */
 extern const struct engine_ops engine_sim;
+void engine_init(void);
 bool io_ended_for(const struct sim_thread *t);
 /* When the next thing happens to an io, UINT64_MAX: nothing is in flight; and lets it happen. */
 uint64_t io_next_ns(void);
 void io_happen(void);
 /* What becomes of the ios in flight when the machine is cut off. */
 void io_cut_off(bool kill);
+
+/* memory.c */
+extern const bool memory_can_be_restored; /* so machines need no processes */
+void memory_init(void);
+/* The machine begins: what it changes from now on is undone by restore. */
+void memory_save(void);
+void memory_restore(void);
 
 /* site.c: who asks for a write, by the chain of callers; kind: see struct sim_site. */
 void site_init(void);

@@ -10,11 +10,11 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "rt/sim/machine.h"
 
 #define THREAD_STACK_BYTES ((size_t)(FIBER_ASAN ? 1024 : 256) << 10)
+#define THREAD_STACK_ALIGN 64
 /* Turns of one machine: some thousand times what any does that gets on. */
 #define TURNS_MAX 3000000u
 
@@ -76,9 +76,8 @@ static struct sim_thread *thread_make(void (*fn)(void *arg), void *arg)
 
     while (t < threads + thread_count && t->state != THREAD_NONE)
         t++;
-    stack = mmap(NULL, THREAD_STACK_BYTES, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (stack == MAP_FAILED || t == threads + WORKERS_MAX)
+    stack = aligned_alloc(THREAD_STACK_ALIGN, THREAD_STACK_BYTES);
+    if (!stack || t == threads + WORKERS_MAX)
         sim_fail("no thread can be made");
     if (t == threads + thread_count)
         thread_count++;
@@ -92,7 +91,7 @@ static void thread_free(struct sim_thread *t)
 {
     assert(t->state == THREAD_ENDED);
     fiber_release(&t->fiber);
-    munmap(t->stack, THREAD_STACK_BYTES);
+    free(t->stack);
     t->state = THREAD_NONE;
 }
 

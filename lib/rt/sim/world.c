@@ -23,7 +23,13 @@
 /* Real time: a machine that computes and never gets to its next turn. */
 #define MACHINE_SECONDS_MAX 60u
 
+#define MACHINE_STACK_BYTES (256u << 10)
+
 struct sim_world *sim;
+
+/* Of a machine that is no process. */
+static struct fiber inside, outside;
+static void *machine_stack;
 
 static struct share {
     void *memory;
@@ -69,22 +75,28 @@ void sim_init(char **argv)
 {
     fix_addresses(argv);
     sim = sim_keep(sizeof *sim);
+    sim->isolated = true;
+    memory_init();
+    machine_stack = sim_keep(MACHINE_STACK_BYTES);
+    engine_init();
     site_init();
     crash_init();
     sim_fs_init();
 }
 
+void sim_share_process(void)
+{
+    sim->isolated = !memory_can_be_restored;
+}
+
 void sim_reset(uint64_t seed)
 {
     struct sim_random seeds = {seed};
-    bool trace = sim->trace;
-
     sim->disk_count = 0;
     memset(&sim->cut, 0, sizeof sim->cut);
     sim->failure[0] = '\0';
     sim->seed = sim->hash = seed;
     sim->now_ns = 1000000000;
-    sim->trace = trace;
     for (unsigned i = 0; i < SIM_STREAMS; i++)
         sim->random[i].state = sim_next(&seeds);
     sim->preempt = sim_below(&seeds, 4) != 0;
@@ -123,7 +135,10 @@ void sim_trace(const char *fmt, ...)
 static __attribute__((noreturn)) void end_machine(enum sim_end end)
 {
     fflush(NULL);
-    _exit((int)end);
+    if (sim->isolated)
+        _exit((int)end);
+    sim->end = end;
+    fiber_exit(&inside, &outside);
 }
 
 void sim_power_cut(bool kill)
@@ -149,7 +164,6 @@ void sim_fail(const char *fmt, ...)
 
 static __attribute__((noreturn)) void be_machine(void (*fn)(void *arg), void *arg)
 {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     alarm(MACHINE_SECONDS_MAX);
     if (rt_init(NULL, NULL) || rt_main(fn, arg))
         sim_fail("the machine did not start");
@@ -174,23 +188,58 @@ static void count_end(enum sim_end end)
     sim->counts.kills += end == SIM_KILLED;
 }
 
-enum sim_end sim_live(void (*fn)(void *arg), void *arg)
+/* In a process of its own. */
+static enum sim_end live_isolated(void (*fn)(void *arg), void *arg)
 {
-    enum sim_end end;
     int status;
     pid_t pid;
 
     fflush(NULL);
     pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         be_machine(fn, arg);
+    }
     if (pid < 0) {
         snprintf(sim->failure, sizeof sim->failure, "fork: %s", strerror(errno));
         return SIM_FAILED;
     }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    end = judge(status);
+    return judge(status);
+}
+
+struct life {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void live_inside(void *arg)
+{
+    const struct life *life = arg;
+
+    be_machine(life->fn, life->arg);
+}
+
+/* On a stack of its own in this process, whose memory is put back afterwards. */
+static enum sim_end live_here(void (*fn)(void *arg), void *arg)
+{
+    struct life life = {fn, arg};
+
+    fflush(NULL);
+    memory_save();
+    fiber_make(&inside, machine_stack, MACHINE_STACK_BYTES, live_inside, &life);
+    fiber_switch(&outside, &inside);
+    memory_restore();
+    this_worker = NULL; /* of the thread, not of the data */
+    alarm(0);
+    return sim->end;
+}
+
+enum sim_end sim_live(void (*fn)(void *arg), void *arg)
+{
+    enum sim_end end = sim->isolated ? live_isolated(fn, arg) : live_here(fn, arg);
+
     sim_hash((uint64_t)end);
     count_end(end);
     memset(&sim->cut, 0, sizeof sim->cut);

@@ -296,6 +296,52 @@ static void test_a_disk_that_is_gone(void)
     CU_ASSERT_EQUAL(record->reached, 1);
 }
 
+static unsigned changed = 1;
+static void *kept;
+
+static void change_memory(void *arg)
+{
+    record->number = changed++;
+    record->reached = kept != NULL;
+    kept = malloc(100000);
+    co_sleep_ns(1000);
+    if (arg)
+        sim_power_cut(false);
+}
+
+static void test_a_machine_leaves_the_program_as_it_was(void)
+{
+    sim_share_process();
+    for (unsigned i = 0; i < 100; i++) {
+        sim_reset(i + 1);
+        CU_ASSERT_EQUAL(
+            sim_live(change_memory, i % 2 ? "cut" : NULL), i % 2 ? SIM_POWER_CUT : SIM_STOPPED);
+        CU_ASSERT_EQUAL(record->number, 1);
+        CU_ASSERT_EQUAL(record->reached, 0);
+        CU_ASSERT_EQUAL(changed, 1);
+    }
+    sim->isolated = true;
+}
+
+static uint64_t history_of_crew(uint64_t seed)
+{
+    sim_reset(seed);
+    CU_ASSERT_EQUAL(sim_live(run_crew, NULL), SIM_STOPPED);
+    CU_ASSERT_EQUAL(sim_live(run_crew, NULL), SIM_STOPPED);
+    return sim->hash;
+}
+
+static void test_a_history_is_the_same_in_processes_and_without(void)
+{
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        uint64_t isolated = history_of_crew(seed);
+
+        sim_share_process();
+        CU_ASSERT_EQUAL(history_of_crew(seed), isolated);
+        sim->isolated = true;
+    }
+}
+
 static CU_TestInfo tests[] = {
     {"a machine stops", test_stop},
     {"time is virtual", test_time_is_virtual},
@@ -306,6 +352,9 @@ static CU_TestInfo tests[] = {
     {"a kill keeps the disks' caches", test_a_kill_keeps_the_disks_caches},
     {"cut at a write", test_cut_at_a_write},
     {"a disk that is gone", test_a_disk_that_is_gone},
+    {"a machine leaves the program as it was", test_a_machine_leaves_the_program_as_it_was},
+    {"a history is the same in processes and without",
+        test_a_history_is_the_same_in_processes_and_without},
     CU_TEST_INFO_NULL,
 };
 
