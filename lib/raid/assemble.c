@@ -255,8 +255,32 @@ static int load_bitmap(struct array *a, const struct findings *f, struct error *
     return rc;
 }
 
-/* All with a role get the same bitmap; then superblocks that say who is here. */
-static int write_assembled(struct array *a)
+static bool takes_part(const struct findings *f, uint32_t dev_number)
+{
+    for (unsigned i = 0; i < f->count; i++)
+        if (f->sbs[i].dev_number == dev_number &&
+            f->decision->candidates[i].use <= RAID_USE_REPLACING)
+            return true;
+    return false;
+}
+
+/* Whether a device that had a role last time does not take part. */
+static bool lacks_device(const struct findings *f)
+{
+    const struct md_superblock *sb = &f->sbs[f->decision->freshest];
+
+    for (uint32_t i = 0; i < sb->max_dev; i++)
+        if (md_role_is_active(sb->dev_roles[i]) && !takes_part(f, i))
+            return true;
+    return false;
+}
+
+/*
+ * All with a role get the same bitmap; then superblocks that say who is here. One that is not may
+ * have had the update that a crash kept from these: a second one leaves it behind for sure, before
+ * anything else is written.
+ */
+static int write_assembled(struct array *a, const struct findings *f)
 {
     int rc;
 
@@ -269,6 +293,8 @@ static int write_assembled(struct array *a)
     members_catch_up(a);
     members_settle(a);
     rc = members_write_superblocks(a);
+    if (!rc && lacks_device(f))
+        rc = members_write_superblocks(a);
     co_mutex_unlock(&a->update);
     return rc;
 }
@@ -289,7 +315,7 @@ static int build(
         rc = sync_init(a);
     a->dirty = f->decision->dirty;
     if (!rc)
-        rc = write_assembled(a);
+        rc = write_assembled(a, f);
     if (rc) {
         rc = error_prefix(err, rc, "%s cannot be assembled", a->name);
         array_free(a);

@@ -211,6 +211,48 @@ static void test_who_misses_a_bit_is_faulty_before_the_data(void)
     run_in_rt(bits_that_cannot_be_set);
 }
 
+/* As a power cut in the middle of an update leaves it: one member has it, the others have not. */
+static void set_ahead(struct rig *r, unsigned disk)
+{
+    static char buf[MD_SUPERBLOCK_BYTES];
+    struct md_superblock sb;
+
+    rig_read_superblock(r, disk, &sb);
+    sb.events++;
+    md_superblock_encode(&sb, buf);
+    blockdev_write(r->disks[disk].memory, buf, MD_SUPERBLOCK_OFFSET_BYTES, sizeof buf, 0);
+    for (unsigned i = 0; i < r->disk_count; i++) {
+        struct md_bitmap_header h;
+        blockdev_read(r->disks[i].memory, buf, 8192, 512);
+        CU_ASSERT_EQUAL(md_bitmap_decode(&h, buf, NULL), 0);
+        h.events = sb.events;
+        md_bitmap_encode(&h, buf);
+        blockdev_write(r->disks[i].memory, buf, 8192, 512, 0);
+    }
+}
+
+static void ahead_and_away(void)
+{
+    struct rig r;
+
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    rig_work(&r, 50);
+    rig_crash(&r);
+    set_ahead(&r, 0);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 2, ARRAY_DEGRADED_OK), 0);
+    rig_work(&r, 50);
+    rig_crash(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 3, 0), 0);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_one_update_ahead_and_away_is_out_of_date(void)
+{
+    run_in_rt(ahead_and_away);
+}
+
 CU_TestInfo control_tests[] = {
     {"a spare that was away gets a new number", test_a_spare_that_was_away_gets_a_new_number},
     {"a spare has the bitmap that it names", test_a_spare_has_the_bitmap_that_it_names},
@@ -223,5 +265,6 @@ CU_TestInfo control_tests[] = {
     {"who misses a bit is faulty before the data", test_who_misses_a_bit_is_faulty_before_the_data},
     {"one update behind is caught up before the next",
         test_one_update_behind_is_caught_up_before_the_next},
+    {"one update ahead and away is out of date", test_one_update_ahead_and_away_is_out_of_date},
     CU_TEST_INFO_NULL,
 };
