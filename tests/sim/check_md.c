@@ -170,25 +170,39 @@ static bool same_shape(const struct check_super *a, const struct check_super *b)
            a->raid_disks == b->raid_disks && a->size == b->size;
 }
 
-static bool same_roles(const struct check_super *a, const struct check_super *b)
+enum agreement { ROLES_SAME, ROLES_LESS, ROLES_CONTRADICT };
+
+/* LESS: but for devices that are spares for one of them. */
+static enum agreement compare_roles(const struct check_super *a, const struct check_super *b)
 {
     uint32_t count = a->max_dev > b->max_dev ? a->max_dev : b->max_dev;
+    enum agreement result = ROLES_SAME;
 
-    for (uint32_t i = 0; i < count; i++)
-        if (check_super_role(a, i) != check_super_role(b, i))
-            return false;
-    return true;
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t x = check_super_role(a, i), y = check_super_role(b, i);
+        if (x == y)
+            continue;
+        if (x != CHECK_ROLE_SPARE && y != CHECK_ROLE_SPARE)
+            return ROLES_CONTRADICT;
+        result = ROLES_LESS;
+    }
+    return result;
 }
 
-/* Its superblock is of the freshest's update, so it says the same, but for what is its own. */
+/*
+ * Its superblock is of the freshest's update, so it says the same, but for what is its own. Except
+ * where one has got an update that a power cut kept from the others, and these were then started
+ * without it: as long as they have not gone on to the next, nothing else has been written.
+ */
 static void check_same_update(struct look *l, unsigned i)
 {
     const struct check_super *s = &l->supers[i];
+    enum agreement roles = compare_roles(s, l->fresh);
 
-    if (!same_roles(s, l->fresh))
+    if (roles == ROLES_CONTRADICT)
         PROBLEM(l, "%s and %s are of the same events (%" PRIu64 ") and say different roles",
             name_of(l, i), name_of(l, (unsigned)l->c->freshest), s->events);
-    if (s->resync_offset != l->fresh->resync_offset)
+    if (roles == ROLES_SAME && s->resync_offset != l->fresh->resync_offset)
         PROBLEM(l,
             "%s and %s are of the same events (%" PRIu64 ") and say different resync offsets",
             name_of(l, i), name_of(l, (unsigned)l->c->freshest), s->events);
