@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "host_admin.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    admin_action *act;
+    unsigned weight;
+} actions[] = {
+    {admin_array_create, 6},
+    {admin_array_fail, 2},
+    {admin_array_remove, 4},
+    {admin_array_add, 4},
+    {admin_array_replace, 2},
+    {admin_array_check, 1},
+    {admin_array_sync, 1},
+    {admin_array_stop, 1},
+    {admin_array_assemble, 4},
+    {admin_array_destroy, 1},
+    {admin_scan, 1},
+    {admin_job, 2},
+    {admin_group_create, 6},
+    {admin_group_extend, 2},
+    {admin_group_reduce, 2},
+    {admin_group_rename, 1},
+    {admin_group_remove, 1},
+    {admin_volume_create, 8},
+    {admin_volume_resize, 6},
+    {admin_volume_rename, 2},
+    {admin_volume_remove, 2},
+    {admin_export_add, 6},
+    {admin_export_remove, 2},
+};
+
+void admin_open(struct admin *a)
+{
+    int rc;
+
+    *a = (struct admin){.random = &sim->random[SIM_ADMIN]};
+    rc = rpc_client_open(&a->rpc, HOST_SOCKET);
+    if (rc)
+        sim_fail("rpc: cannot connect: %s", strerror(-rc));
+}
+
+void admin_close(struct admin *a)
+{
+    rpc_client_close(&a->rpc);
+}
+
+int admin_choose(struct admin *a, uint32_t bits)
+{
+    unsigned n = (unsigned)__builtin_popcount(bits), skip;
+
+    if (n == 0)
+        return -1;
+    for (skip = (unsigned)sim_below(a->random, n); skip > 0; skip--)
+        bits &= bits - 1;
+    return __builtin_ctz(bits);
+}
+
+uint32_t admin_choose_some(struct admin *a, uint32_t bits, unsigned count)
+{
+    uint32_t chosen = 0;
+
+    while (count-- > 0 && (bits & ~chosen))
+        chosen |= 1u << admin_choose(a, bits & ~chosen);
+    return chosen;
+}
+
+json_t *admin_paths(uint32_t disks, uint32_t arrays)
+{
+    json_t *list = json_array();
+    char path[HOST_NAME];
+
+    for (unsigned i = 0; i < HOST_DISKS; i++)
+        if (disks & 1u << i) {
+            host_disk_path(i, path);
+            json_array_append_new(list, json_string(path));
+        }
+    for (unsigned i = 0; i < HOST_ARRAYS; i++)
+        if (arrays & 1u << i)
+            json_array_append_new(list, json_string(host->now.arrays[i].name));
+    return list;
+}
+
+static void trace_request(const char *method, const json_t *params)
+{
+    char *text;
+
+    if (!sim->trace)
+        return;
+    text = params ? json_dumps(params, JSON_COMPACT) : NULL;
+    SIM_TRACE("admin: %s %s", method, text ? text : "");
+    free(text);
+}
+
+static int ask(
+    struct admin *a, const char *method, json_t *params, json_t **result, struct error *err)
+{
+    int rc;
+
+    trace_request(method, params);
+    rc = rpc_client_call(&a->rpc, method, params, result, err);
+    if (rc == -EPIPE)
+        sim_fail("%s: the daemon has ended the connection", method);
+    SIM_TRACE("admin: %s: %s", method, rc ? err->text : "done");
+    return rc;
+}
+
+static bool may_be_refused(int rc, admin_refusals refusals)
+{
+    for (unsigned i = 0; refusals[i]; i++)
+        if (rc == -refusals[i])
+            return true;
+    return false;
+}
+
+bool admin_change(struct admin *a, const char *method, json_t *params, admin_refusals refusals)
+{
+    struct error err = {0};
+    json_t *result = NULL, *job;
+    int rc;
+
+    host->changing = true;
+    rc = ask(a, method, params, &result, &err);
+    if (rc == 0) {
+        host_done();
+        if ((job = json_object_get(result, "job")))
+            a->job = json_integer_value(job);
+        json_decref(result);
+        return true;
+    }
+    if (!may_be_refused(rc, refusals))
+        sim_fail("%s is refused: %s: %s", method, strerrorname_np(-rc), err.text);
+    host_refused();
+    return false;
+}
+
+static void look(struct admin *a, struct host_state *seen)
+{
+    struct error err = {0};
+    json_t *status;
+
+    if (ask(a, "status", NULL, &status, &err))
+        sim_fail("status is refused: %s", err.text);
+    host_read_status(status, seen);
+    json_decref(status);
+}
+
+void admin_settle(struct admin *a)
+{
+    struct host_state seen;
+
+    look(a, &seen);
+    host_settle(&seen);
+}
+
+static admin_action *choose_action(struct admin *a)
+{
+    unsigned total = 0, at, i = 0;
+
+    for (unsigned k = 0; k < sizeof actions / sizeof *actions; k++)
+        total += actions[k].weight;
+    at = (unsigned)sim_below(a->random, total);
+    while (at >= actions[i].weight)
+        at -= actions[i++].weight;
+    return actions[i].act;
+}
+
+void admin_act(struct admin *a)
+{
+    struct host_state seen;
+
+    host->then = host->now;
+    for (unsigned tries = 0; tries < 20 && !choose_action(a)(a); tries++)
+        host->then = host->now;
+    look(a, &seen);
+    host_compare(&seen);
+}

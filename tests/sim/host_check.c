@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "host_check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check_copies.h"
+#include "check_lvm.h"
+#include "host_world.h"
+
+#define PIECE_BYTES (64u << 10)
+
+/* By slot; of those that are looked at. */
+static struct check_md arrays[HOST_ARRAYS];
+
+static __attribute__((format(printf, 1, 2))) void fail(const char *fmt, ...)
+{
+    va_list ap;
+
+    if (*sim->failure)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(sim->failure, sizeof sim->failure, fmt, ap);
+    va_end(ap);
+    SIM_TRACE("*** %s", sim->failure);
+}
+
+static bool array_untouched(unsigned i)
+{
+    const struct host_array *now = &host->now.arrays[i], *then = &host->then.arrays[i];
+
+    return now->presence == HOST_THERE && *now->uuid &&
+           (!host->changing || !memcmp(now, then, sizeof *now));
+}
+
+static bool group_untouched(unsigned i)
+{
+    const struct host_group *now = &host->now.groups[i], *then = &host->then.groups[i];
+
+    return now->there && (!host->changing || !memcmp(now, then, sizeof *now));
+}
+
+static bool volume_untouched(unsigned i)
+{
+    const struct host_volume *now = &host->now.volumes[i], *then = &host->then.volumes[i];
+
+    return now->there && group_untouched(now->group) &&
+           (!host->changing || !memcmp(now, then, sizeof *now));
+}
+
+static void parse_uuid(const char *text, uint8_t uuid[16])
+{
+    for (unsigned i = 0; i < 16; i++)
+        sscanf(text + 2 * i + i / 4, "%2hhx", &uuid[i]);
+}
+
+static void check_members(unsigned slot)
+{
+    const struct host_array *a = &host->now.arrays[slot];
+    struct check_disk disks[HOST_DISKS];
+    struct check_md *c = &arrays[slot];
+    unsigned count = 0;
+    uint8_t uuid[16];
+
+    for (unsigned i = 0; i < HOST_DISKS; i++)
+        if ((a->members | a->attached) & 1u << i)
+            disks[count++] = check_sim_disk(&sim->disks[i]);
+    parse_uuid(a->uuid, uuid);
+    if (!check_md(c, disks, count, uuid) || !check_copies_agree(c, 0, c->layout.size_bytes))
+        fail("array %s on the disks: %s", a->name, c->problems.text);
+}
+
+/* The PVs of a group; 0: it stands on an array that is being changed. */
+static unsigned find_pvs(unsigned group, struct check_disk *pvs)
+{
+    const struct host_group *g = &host->now.groups[group];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < HOST_ARRAYS; i++) {
+        if (!(g->arrays & 1u << i))
+            continue;
+        if (!array_untouched(i))
+            return 0;
+        pvs[count++] = check_array(&arrays[i], host->now.arrays[i].name);
+    }
+    for (unsigned i = 0; i < HOST_DISKS; i++)
+        if (g->disks & 1u << i)
+            pvs[count++] = check_sim_disk(&sim->disks[i]);
+    return count;
+}
+
+/* The volume's bytes from the PVs. */
+static bool read_volume(const struct check_lvm *c, int lv, unsigned char *buf, uint64_t offset)
+{
+    uint64_t done = 0, at, run_bytes;
+    unsigned pv;
+
+    while (done < PIECE_BYTES) {
+        const void *data;
+
+        if (!check_lvm_place(c, lv, offset + done, &pv, &at, &run_bytes))
+            return false;
+        if (run_bytes > PIECE_BYTES - done)
+            run_bytes = PIECE_BYTES - done;
+        data = check_read(&c->pvs[pv].disk, buf + done, at, run_bytes);
+        if (!data)
+            return false;
+        if (data != buf + done)
+            memcpy(buf + done, data, run_bytes);
+        done += run_bytes;
+    }
+    return true;
+}
+
+static void check_volume(const struct check_lvm *c, unsigned slot)
+{
+    const struct host_volume *v = &host->now.volumes[slot];
+    const struct host_group *g = &host->now.groups[v->group];
+    int lv = check_lvm_find(c, g->name, v->name);
+    static unsigned char buf[PIECE_BYTES];
+    char why[MODEL_WHY_LEN];
+
+    if (lv < 0 || c->lvs[lv].extent_count * g->extent_bytes != v->size_bytes) {
+        fail("volume %s is not on the disks as it must be", v->name);
+        return;
+    }
+    for (uint64_t at = 0; at < v->size_bytes; at += PIECE_BYTES) {
+        uint64_t bad;
+
+        if (!read_volume(c, lv, buf, at))
+            fail("volume %s: %llu is nowhere on the disks", v->name, (unsigned long long)at);
+        else if ((bad = model_check_image(&host_models[slot], buf, at, PIECE_BYTES, why)) !=
+                 MODEL_GOOD)
+            fail("volume %s on the disks: at %llu: %s", v->name, (unsigned long long)bad, why);
+    }
+}
+
+static void check_group(unsigned slot)
+{
+    struct check_disk pvs[HOST_ARRAYS + HOST_DISKS];
+    unsigned count = find_pvs(slot, pvs);
+    struct check_lvm *c = count ? check_lvm(pvs, count, 1) : NULL;
+
+    if (!c)
+        return;
+    if (c->problems.count)
+        fail("group %s on the disks: %s", host->now.groups[slot].name, c->problems.text);
+    for (unsigned i = 0; i < HOST_VOLUMES && !*sim->failure; i++)
+        if (host->now.volumes[i].group == slot && volume_untouched(i))
+            check_volume(c, i);
+    check_lvm_free(c);
+}
+
+void host_check(void)
+{
+    for (unsigned i = 0; i < HOST_ARRAYS && !*sim->failure; i++)
+        if (array_untouched(i))
+            check_members(i);
+    for (unsigned i = 0; i < HOST_GROUPS && !*sim->failure; i++)
+        if (group_untouched(i))
+            check_group(i);
+}

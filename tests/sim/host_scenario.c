@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The whole daemon on a simulated host: arrays, groups, volumes, exports and jobs over its RPC
+ * socket, guests over NBD, over several machines that are cut off anywhere.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "daemon.h"
+#include "host_admin.h"
+#include "host_check.h"
+#include "host_guest.h"
+#include "host_world.h"
+#include "rt/worker.h"
+#include "scenario.h"
+
+#define MACHINES_MIN 3u
+#define MACHINES_MAX 8u
+#define ACTIONS_MAX  16u
+#define GUESTS_MAX   3u
+#define REQUESTS_MAX 40u
+#define PAUSE_NS_MAX 50000000u
+
+static void set(struct config *c, const char *section, const char *key, const char *value)
+{
+    struct error err = {0};
+
+    if (config_set(c, section, key, value, &err))
+        sim_fail("configuration: %s", err.text);
+}
+
+static void configure(struct config *c)
+{
+    char workers[16];
+
+    snprintf(workers, sizeof workers, "%u", host->workers);
+    if (config_init(c))
+        sim_fail("out of memory");
+    set(c, "daemon", "state_dir", HOST_STATE_DIR);
+    set(c, "daemon", "runtime_dir", HOST_RUNTIME_DIR);
+    set(c, "daemon", "socket", HOST_SOCKET);
+    set(c, "daemon", "workers", workers);
+    set(c, "scan", "paths", "/disks");
+    c->host = strdup("sim");
+    if (!c->host)
+        sim_fail("out of memory");
+}
+
+static unsigned ops(unsigned wanted)
+{
+    unsigned max = host->options->ops_max;
+
+    return max && max < wanted ? max : wanted;
+}
+
+/* Administrators and guests at once. */
+static void use(struct admin *admin)
+{
+    struct sim_random *r = &sim->random[SIM_ADMIN];
+    unsigned actions = ops(1 + (unsigned)sim_below(r, ACTIONS_MAX));
+    unsigned guests = 1 + (unsigned)sim_below(r, GUESTS_MAX);
+    struct wait_group ended;
+
+    wait_group_init(&ended);
+    guests_start(guests, ops(1 + (unsigned)sim_below(r, REQUESTS_MAX)), &ended);
+    while (actions-- > 0) {
+        admin_act(admin);
+        if (sim_one_in(r, 2))
+            co_sleep_ns(sim_below(r, PAUSE_NS_MAX));
+    }
+    wait_group_wait(&ended);
+}
+
+/* A machine's life. */
+static void live(void *arg)
+{
+    static struct daemon daemon;
+    struct config config;
+    struct admin admin;
+    struct error err = {0};
+
+    log_set_level(sim->trace ? LOG_DETAIL : (enum log_level)0);
+    configure(&config);
+    if (daemon_start(&daemon, &config, &err))
+        sim_fail("the daemon does not start: %s", err.text);
+    admin_open(&admin);
+    admin_settle(&admin);
+    admin_serve_all(&admin);
+    guests_verify();
+    use(&admin);
+    if (sim_one_in(&sim->random[SIM_ADMIN], 4))
+        guests_verify();
+    admin_close(&admin);
+    daemon_stop(&daemon);
+    config_free(&config);
+}
+
+/* Mostly soon, as the start and the first changes write the most interesting things. */
+static void choose_cut(void)
+{
+    struct sim_random *r = &sim->random[SIM_ADMIN];
+    bool kill = sim_one_in(r, 6), cut = !sim_one_in(r, 6);
+
+    if (!fault_allowed(host->options, FAULT_KILL))
+        kill = false;
+    if (!fault_allowed(host->options, kill ? FAULT_KILL : FAULT_POWER_CUT))
+        cut = false;
+    sim->cut = (struct sim_cut){.kill = kill,
+        .writes = cut ? 1 + sim_below(r, UINT64_C(2) << sim_below(r, 10)) : 0,
+        .phase = (enum sim_phase)sim_below(r, SIM_PHASES)};
+}
+
+static void add_disks(void)
+{
+    struct sim_random *r = &sim->random[SIM_ADMIN];
+    bool large_blocks = sim_one_in(r, 4);
+    enum sim_discard discard = (enum sim_discard)sim_below(r, 2);
+
+    host->block_bytes = large_blocks ? 4096 : 512;
+    for (unsigned i = 0; i < HOST_DISKS; i++) {
+        char path[HOST_NAME];
+        struct sim_disk_params params = {.path = path,
+            .size_bytes = (8 + sim_below(r, 9)) << 19,
+            .logical_block_bytes = (uint32_t)host->block_bytes,
+            .atomic_bytes = large_blocks || sim_one_in(r, 2) ? 4096 : 512,
+            .discard = discard,
+            .can_zero = sim_one_in(r, 2),
+            .seed = sim_next(r)};
+
+        host_disk_path(i, path);
+        sim_add_disk(&params);
+    }
+}
+
+static void end_machine(enum sim_end end)
+{
+    if (end == SIM_POWER_CUT)
+        fault_count(FAULT_POWER_CUT);
+    else if (end == SIM_KILLED)
+        fault_count(FAULT_KILL);
+    for (unsigned i = 0; i < HOST_VOLUMES; i++)
+        if (host->now.volumes[i].there || (host->changing && host->then.volumes[i].there)) {
+            if (end == SIM_POWER_CUT)
+                model_cut(&host_models[i]);
+            else if (end == SIM_KILLED)
+                model_killed(&host_models[i]);
+        }
+    if (!*sim->failure)
+        host_check();
+}
+
+static void run_host(const struct scenario_options *options)
+{
+    struct sim_random *r = &sim->random[SIM_ADMIN];
+    unsigned machines = MACHINES_MIN + (unsigned)sim_below(r, MACHINES_MAX - MACHINES_MIN + 1);
+
+    host->options = options;
+    host->workers = 1 + (unsigned)sim_below(r, 3);
+    if (options->workers_max && options->workers_max < host->workers)
+        host->workers = options->workers_max;
+    if (options->machines_max && options->machines_max < machines)
+        machines = options->machines_max;
+    add_disks();
+    while (machines-- > 0 && !*sim->failure) {
+        choose_cut();
+        if (machines == 0)
+            sim->cut = (struct sim_cut){0};
+        end_machine(sim_live(live, NULL));
+    }
+}
+
+static void init(void)
+{
+    host = sim_share(sizeof *host);
+    host_models = sim_keep(HOST_VOLUMES * sizeof *host_models);
+}
+
+const struct scenario host_scenario = {"host", init, run_host};

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is known of a simulated host, in memory that outlives its machines: arrays, groups, volumes
+ * and what each sector of a volume may hold.
+ *
+ * There is one administrator, who writes down what will be before asking for it: `now` is what must
+ * be there, `then` what will be once the request under way has been done. A machine cut off in
+ * between has done it or not; the next one says which (host_settle).
+ */
+#ifndef ASHLAR_TESTS_SIM_HOST_WORLD_H
+#define ASHLAR_TESTS_SIM_HOST_WORLD_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "model.h"
+#include "rt/sim/sim.h"
+#include "scenario.h"
+
+#define HOST_DISKS   7
+#define HOST_ARRAYS  3
+#define HOST_GROUPS  2
+#define HOST_VOLUMES 5
+#define HOST_NAME    16
+
+#define HOST_VOLUME_BYTES_MAX (1u << 20)
+
+#define HOST_STATE_DIR   "/var/lib/ashlar"
+#define HOST_RUNTIME_DIR "/run/ashlar"
+#define HOST_SOCKET      HOST_RUNTIME_DIR "/ashlard.sock"
+#define HOST_NBD_SOCKET  HOST_RUNTIME_DIR "/nbd.sock"
+
+enum host_presence {
+    HOST_ABSENT,
+    HOST_THERE,
+    HOST_STOPPED, /* whole; a later start or scan may bring it up */
+    HOST_DOUBTFUL /* the same, of what is left of it */
+};
+
+struct host_array {
+    enum host_presence presence;
+    char name[HOST_NAME];
+    char uuid[40]; /* as the daemon writes it; empty: not seen yet */
+    uint32_t raid_disks, in_sync;
+    int level;
+    uint32_t members;  /* disks that take part or wait as spares, a bit each */
+    uint32_t spares;   /* of them, as last seen */
+    uint32_t attached; /* members, and those that are faulty or stale; as last seen */
+    bool loose; /* copies may differ where no power cut has explained it: one that served may be
+                   lost */
+    uint32_t unsettled; /* that may take part or not: of a replacement, which ends by itself */
+};
+
+struct host_group {
+    bool there;
+    char name[HOST_NAME];
+    uint64_t extent_bytes;
+    uint32_t arrays, disks; /* its PVs, a bit each */
+};
+
+struct host_volume {
+    bool there, exported;
+    unsigned group;
+    char name[HOST_NAME];
+    uint64_t size_bytes;
+};
+
+struct host_state {
+    struct host_array arrays[HOST_ARRAYS];
+    struct host_group groups[HOST_GROUPS];
+    struct host_volume volumes[HOST_VOLUMES];
+};
+
+struct host_world {
+    const struct scenario_options *options;
+    unsigned workers;
+    uint64_t block_bytes; /* of every disk */
+    unsigned names;       /* given so far: no name is used twice */
+    uint32_t contents;    /* the same, of models */
+    struct host_state now, then;
+    uint32_t unpinned; /* volumes whose models are, a bit each */
+    bool changing;     /* `then` has been asked for and not been answered */
+};
+extern struct host_world *host;
+extern struct model *host_models; /* of each volume */
+
+/* What the daemon's `status` says, in the slots of `now` and `then`. Fails the machine for what
+ * nobody has made, and for what is remembered and missing. */
+void host_read_status(json_t *status, struct host_state *seen);
+/* After a start: `seen` must be as now or as then; becomes what is known. */
+void host_settle(const struct host_state *seen);
+/* At any other time: `seen` must be as now; takes over what changes by itself. */
+void host_compare(const struct host_state *seen);
+/* The request under way has been done, or refused. */
+void host_done(void);
+void host_refused(void);
+
+/* Before a member that serves may go. */
+void host_loosen(unsigned array);
+/* What the volume will hold when it has been made: zeros. */
+void host_begin_volume(unsigned volume, uint64_t size_bytes);
+
+/* Disks that nothing uses; and what becomes, in `then`, of arrays that are down when they are
+ * taken. */
+uint32_t host_free_disks(void);
+void host_take_disks(uint32_t disks);
+/* NULL, or the group that has this array. */
+const struct host_group *host_group_of(unsigned array);
+/* "/disks/d3" */
+void host_disk_path(unsigned disk, char path[HOST_NAME]);
+/* "g1/v7" */
+void host_target(const struct host_state *s, unsigned volume, char target[2 * HOST_NAME]);
+/* A fresh name. */
+void host_name(char kind, char name[HOST_NAME]);
+
+#endif
