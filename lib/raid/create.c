@@ -181,6 +181,8 @@ static int design(struct array **made, const struct array_params *params,
     struct md_superblock *sb = malloc(sizeof *sb);
     int rc = sb ? md_create_template(sb, header, p, err) : -ENOMEM;
 
+    if (!rc)
+        rc = md_superblock_supported(sb, err);
     if (!rc) {
         rt_random(sb->set_uuid, sizeof sb->set_uuid);
         md_create_name(sb, params->homehost, params->name);

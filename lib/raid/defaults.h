@@ -19,7 +19,7 @@
 #define MD_DEFAULT_CHUNK_BYTES (512u << 10)
 
 struct md_create_params {
-    int level;       /* 0, 1, 10 */
+    int level;       /* 0, 1, 5, 6, 10 */
     uint32_t layout; /* as raid_layout_parse gives it */
     unsigned raid_disks;
     uint64_t chunk_bytes;         /* 0: MD_DEFAULT_CHUNK_BYTES; not looked at for RAID1 */

@@ -12,7 +12,8 @@
 #define CHUNK_MIN_BYTES 4096u
 #define CHUNK_MAX_BYTES (1u << 30)
 
-static const struct raid_level *const levels[] = {&raid0_level, &raid1_level, &raid10_level};
+static const struct raid_level *const levels[] = {
+    &raid0_level, &raid1_level, &raid5_level, &raid6_level, &raid10_level};
 
 int raid_chunk_check(uint64_t chunk_bytes, struct error *err)
 {
@@ -104,10 +105,10 @@ bool raid_geometry_complete(const struct raid_geometry *g, const bool *present)
     uint64_t offset = 0;
 
     if (g->copies == 1) {
+        unsigned missing = 0;
         for (unsigned role = 0; role < g->raid_disks; role++)
-            if (!present[role])
-                return false;
-        return true;
+            missing += !present[role];
+        return missing <= g->parity;
     }
     /* which roles hold a chunk repeats after raid_disks chunks at most */
     for (unsigned i = 0; i < g->raid_disks && offset < g->size_bytes; i++, offset += step)

@@ -18,6 +18,6 @@ struct raid_level {
     uint64_t (*member_bytes)(const struct raid_geometry *g, unsigned role);
 };
 
-extern const struct raid_level raid0_level, raid1_level, raid10_level;
+extern const struct raid_level raid0_level, raid1_level, raid5_level, raid6_level, raid10_level;
 
 #endif

@@ -49,14 +49,14 @@ static const struct layout_name parity_layouts[] = {
     {RAID5_LAYOUT_RIGHT_SYMMETRIC, "right-symmetric", "rs"},
     {RAID5_LAYOUT_PARITY_FIRST, "parity-first", NULL},
     {RAID5_LAYOUT_PARITY_LAST, "parity-last", NULL},
-    {8, "ddf-zero-restart", NULL},
-    {9, "ddf-N-restart", NULL},
-    {10, "ddf-N-continue", NULL},
-    {16, "left-asymmetric-6", NULL},
-    {17, "right-asymmetric-6", NULL},
-    {18, "left-symmetric-6", NULL},
-    {19, "right-symmetric-6", NULL},
-    {20, "parity-first-6", NULL},
+    {RAID6_LAYOUT_DDF_ZERO_RESTART, "ddf-zero-restart", NULL},
+    {RAID6_LAYOUT_DDF_N_RESTART, "ddf-N-restart", NULL},
+    {RAID6_LAYOUT_DDF_N_CONTINUE, "ddf-N-continue", NULL},
+    {RAID6_LAYOUT_Q_LAST | RAID5_LAYOUT_LEFT_ASYMMETRIC, "left-asymmetric-6", NULL},
+    {RAID6_LAYOUT_Q_LAST | RAID5_LAYOUT_RIGHT_ASYMMETRIC, "right-asymmetric-6", NULL},
+    {RAID6_LAYOUT_Q_LAST | RAID5_LAYOUT_LEFT_SYMMETRIC, "left-symmetric-6", NULL},
+    {RAID6_LAYOUT_Q_LAST | RAID5_LAYOUT_RIGHT_SYMMETRIC, "right-symmetric-6", NULL},
+    {RAID6_LAYOUT_Q_LAST | RAID5_LAYOUT_PARITY_FIRST, "parity-first-6", NULL},
 };
 #define RAID5_LAYOUTS 6u
 

@@ -11,13 +11,18 @@
 #define RAID0_LAYOUT_ORIGINAL  1u /* with the array's chunk number (Linux up to 3.14) */
 #define RAID0_LAYOUT_ALTERNATE 2u /* with the zone's */
 
-/* RAID5; RAID6 has the same six and others. */
+/* RAID5; RAID6 has the same six, and those of RAID5 on all members but the last, which
+ * has Q, and those of DDF, which count Q's powers in another way. */
 #define RAID5_LAYOUT_LEFT_ASYMMETRIC  0u
 #define RAID5_LAYOUT_RIGHT_ASYMMETRIC 1u
 #define RAID5_LAYOUT_LEFT_SYMMETRIC   2u
 #define RAID5_LAYOUT_RIGHT_SYMMETRIC  3u
 #define RAID5_LAYOUT_PARITY_FIRST     4u
 #define RAID5_LAYOUT_PARITY_LAST      5u
+#define RAID6_LAYOUT_Q_LAST           16u
+#define RAID6_LAYOUT_DDF_ZERO_RESTART 8u
+#define RAID6_LAYOUT_DDF_N_RESTART    9u
+#define RAID6_LAYOUT_DDF_N_CONTINUE   10u
 
 /* RAID10: near | far << 8 | offset << 16 | far-set mode << 17. */
 #define RAID10_LAYOUT_OFFSET  (1u << 16)

@@ -40,3 +40,14 @@ try r10-size --level=10 --raid-devices=2 --size=102401 $bitmap /dev/a0 /dev/a1
 try r0 --level=0 --raid-devices=3 /dev/a0 /dev/a1 /dev/a2
 try r0-uneven --level=0 --layout=original --chunk=64 --raid-devices=3 /dev/e1 /dev/e0 /dev/e2
 try r0-10t --level=0 --raid-devices=2 /dev/d0 /dev/d1
+try r5-1g --level=5 --raid-devices=3 $bitmap /dev/a0 /dev/a1 /dev/a2
+try r5-2 --level=5 --layout=ra --raid-devices=2 $bitmap /dev/a0 /dev/a1
+try r5-64k --level=5 --layout=la --chunk=64 --raid-devices=4 --spare-devices=1 $bitmap /dev/a0 /dev/a1 /dev/a2 /dev/a3 /dev/a4
+try r5-9g --level=5 --layout=parity-first --chunk=4 --raid-devices=3 $bitmap /dev/b0 missing /dev/b1
+try r5-300g --level=5 --layout=rs --raid-devices=3 $bitmap /dev/c0 /dev/c1 /dev/c2
+try r5-10t --level=5 --layout=parity-last --chunk=65536 --raid-devices=4 $bitmap /dev/d0 /dev/d1 /dev/d2 /dev/d3
+try r5-mix --level=5 --chunk=4096 --raid-devices=3 $bitmap /dev/g0 /dev/e0 /dev/e1
+try r5-size --level=5 --size=102401 --raid-devices=3 $bitmap /dev/a0 /dev/a1 /dev/a2
+try r6-1g --level=6 --raid-devices=4 $bitmap /dev/a0 /dev/a1 /dev/a2 /dev/a3
+try r6-64k --level=6 --layout=ra --chunk=64 --raid-devices=5 --spare-devices=1 $bitmap /dev/a0 /dev/a1 /dev/a2 /dev/a3 /dev/a4 /dev/a5
+try r6-10t --level=6 --layout=left-symmetric-6 --chunk=128 --raid-devices=4 $bitmap /dev/d0 missing /dev/d2 missing

@@ -2,7 +2,7 @@
 #include "unit.h"
 
 extern CU_TestInfo superblock_tests[], bitmap_tests[], layout_tests[], geometry_tests[],
-    defaults_tests[], assembly_tests[], parity_tests[];
+    geometry_parity_tests[], defaults_tests[], assembly_tests[], parity_tests[];
 extern int parity_suite_init(void), parity_suite_clean(void);
 
 int main(int argc, char **argv)
@@ -12,6 +12,7 @@ int main(int argc, char **argv)
         {.pName = "bitmap", .pTests = bitmap_tests},
         {.pName = "layout", .pTests = layout_tests},
         {.pName = "geometry", .pTests = geometry_tests},
+        {.pName = "geometry_parity", .pTests = geometry_parity_tests},
         {.pName = "defaults", .pTests = defaults_tests},
         {.pName = "assembly", .pTests = assembly_tests},
         {.pName = "parity",

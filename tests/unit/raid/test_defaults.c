@@ -115,7 +115,7 @@ static void test_created(void)
 {
     json_t *cases = json_load_file(GOLDEN_DIR "/created/created.json", 0, NULL);
 
-    CU_ASSERT_EQUAL_FATAL(json_array_size(cases), 18);
+    CU_ASSERT_EQUAL_FATAL(json_array_size(cases), 29);
     for (unsigned i = 0; i < json_array_size(cases); i++)
         try_created(json_array_get(cases, i));
     json_decref(cases);
@@ -250,8 +250,12 @@ static const struct {
         -EINVAL, "chunk size 1152921504606846976"},
     {{.level = 10, .layout = 0x103, .raid_disks = 2, .device_bytes = one_gone, .device_count = 2},
         -EINVAL, "3 copies need as many members"},
-    {{.level = 5, .layout = 2, .raid_disks = 2, .device_bytes = one_gone, .device_count = 2},
-        -EOPNOTSUPP, "raid5 is not supported"},
+    {{.level = 4, .raid_disks = 2, .device_bytes = one_gone, .device_count = 2}, -EOPNOTSUPP,
+        "raid4 is not supported"},
+    {{.level = 5, .layout = 2, .raid_disks = 1, .device_bytes = one_gone, .device_count = 1},
+        -EINVAL, "raid5 has at least 2 members, not 1"},
+    {{.level = 6, .layout = 2, .raid_disks = 3, .device_bytes = one_gone, .device_count = 3},
+        -EINVAL, "raid6 has at least 4 members, not 3"},
 };
 
 static void test_refuse(void)

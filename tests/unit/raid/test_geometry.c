@@ -360,7 +360,7 @@ static const struct {
     int rc;
     const char *text;
 } refused[] = {
-    {{.level = 5, .raid_disks = 3}, -EOPNOTSUPP, "raid5 is not supported"},
+    {{.level = 4, .raid_disks = 3}, -EOPNOTSUPP, "raid4 is not supported"},
     {{.level = -1, .raid_disks = 3}, -EOPNOTSUPP, "linear is not supported"},
     {{.level = 1, .raid_disks = 0}, -EINVAL, "1 to 384 members, not 0"},
     {{.level = 1, .raid_disks = 385}, -EINVAL, "1 to 384 members, not 385"},
