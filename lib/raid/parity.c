@@ -133,7 +133,7 @@ struct solution {
     uint8_t c, d;
 };
 
-/* a < b. From A = a + b and B = g^a * a + g^b * b. */
+/* Two data blocks, from A = a + b and B = g^a * a + g^b * b. */
 static void solve_two_data(struct solution *s, unsigned a, unsigned b)
 {
     uint8_t sum = gf256_power(a) ^ gf256_power(b);
@@ -142,11 +142,14 @@ static void solve_two_data(struct solution *s, unsigned a, unsigned b)
     s[1] = (struct solution){s[0].c ^ 1, s[0].d};
 }
 
-static void solve_two(struct solution *s, unsigned a, unsigned b, unsigned p)
+/* For blocks a < b, or one block a == b; p is the number of P. */
+static void solve(struct solution *s, unsigned a, unsigned b, unsigned p)
 {
     uint8_t inverse = gf256_divide(1, gf256_power(a));
 
-    if (a == p) {
+    if (a == b) {
+        s[0] = s[1] = a > p ? (struct solution){0, 1} : (struct solution){1, 0};
+    } else if (a == p) {
         s[0] = (struct solution){1, 0};
         s[1] = (struct solution){0, 1};
     } else if (b == p) {
@@ -169,52 +172,66 @@ static uint8_t factor_of(const struct solution *s, unsigned block, unsigned p)
     return s->c ^ gf256_multiply(s->d, gf256_power(block));
 }
 
-/* The blocks that make up the missing ones, with their factors. Returns how many. */
-static unsigned gather(const void **sources, uint8_t factors[][PARITY_BLOCKS_MAX],
-    void *const *blocks, unsigned block_count, unsigned p, const unsigned *missing,
-    const struct solution *s, unsigned missing_count)
-{
-    unsigned count = 0;
+/* The rows to compute, and what each is a sum of. */
+struct recovery {
+    void *dst[PARITY_ROWS_MAX];
+    struct solution solutions[PARITY_ROWS_MAX];
+    unsigned rows;
+    const void *sources[PARITY_BLOCKS_MAX];
+    uint8_t factors[PARITY_ROWS_MAX][PARITY_BLOCKS_MAX];
+    unsigned count; /* of sources */
+};
 
-    for (unsigned i = 0; i < block_count; i++) {
-        bool is_missing = false, is_used = false;
-        for (unsigned row = 0; row < missing_count; row++) {
-            factors[row][count] = factor_of(&s[row], i, p);
-            is_missing |= missing[row] == i;
-            is_used |= factors[row][count] != 0;
-        }
-        if (!is_missing && is_used)
-            sources[count++] = blocks[i];
+static void want(struct recovery *r, void *dst, const struct solution *s)
+{
+    if (!dst)
+        return;
+    r->dst[r->rows] = dst;
+    r->solutions[r->rows++] = *s;
+}
+
+static void add_source(struct recovery *r, const void *block, unsigned number, unsigned p)
+{
+    bool used = false;
+
+    for (unsigned row = 0; row < r->rows; row++) {
+        r->factors[row][r->count] = factor_of(&r->solutions[row], number, p);
+        used |= r->factors[row][r->count] != 0;
     }
-    return count;
+    if (used)
+        r->sources[r->count++] = block;
+}
+
+static bool is_plain_sum(const struct recovery *r)
+{
+    return r->rows == 1 && r->solutions[0].c == 1 && r->solutions[0].d == 0;
 }
 
 void parity_recover(void *const *blocks, unsigned data_count, unsigned parities,
     const unsigned *missing, unsigned missing_count, size_t bytes)
 {
-    const void *sources[PARITY_BLOCKS_MAX];
-    uint8_t factors[PARITY_ROWS_MAX][PARITY_BLOCKS_MAX];
-    unsigned p = data_count, q = data_count + 1;
-    unsigned lost[] = {missing[0], missing[missing_count - 1]};
-    struct solution s[] = {{lost[0] != q, lost[0] == q}, {0}};
+    unsigned a = MIN(missing[0], missing[missing_count - 1]);
+    unsigned b = MAX(missing[0], missing[missing_count - 1]);
+    struct solution s[2];
+    struct recovery r;
 
     assert(missing_count >= 1 && missing_count <= parities && parities <= 2);
     check_lengths(data_count, parities == 1 ? PARITY_BLOCKS_MAX - 1 : PARITY_Q_BLOCKS_MAX, bytes);
-    if (missing_count == 2) {
-        lost[0] = MIN(missing[0], missing[1]);
-        lost[1] = MAX(missing[0], missing[1]);
-        solve_two(s, lost[0], lost[1], p);
-    }
-    unsigned count =
-        gather(sources, factors, blocks, data_count + parities, p, lost, s, missing_count);
-    if (missing_count == 1 && lost[0] != q)
-        parity_xor(blocks[lost[0]], sources, count, bytes);
-    else if (lost[0] == p && blocks[p] && blocks[q])
-        parity_pq(blocks[p], blocks[q], sources, count, bytes);
-    else
-        combine((void *const[]){blocks[lost[0]], blocks[lost[1]]},
-            (const uint8_t *const[]){factors[0], factors[1]}, missing_count, sources, count, bytes,
-            false);
+    r.rows = r.count = 0;
+    solve(s, a, b, data_count);
+    want(&r, blocks[a], &s[0]);
+    if (b != a)
+        want(&r, blocks[b], &s[1]);
+    for (unsigned i = 0; i < data_count + parities; i++)
+        if (i != a && i != b)
+            add_source(&r, blocks[i], i, data_count);
+    if (is_plain_sum(&r))
+        parity_xor(r.dst[0], r.sources, r.count, bytes);
+    else if (a == data_count && r.rows == 2)
+        parity_pq(r.dst[0], r.dst[1], r.sources, r.count, bytes);
+    else if (r.rows)
+        combine(r.dst, (const uint8_t *const[]){r.factors[0], r.factors[1]}, r.rows, r.sources,
+            r.count, bytes, false);
 }
 
 /* Which block explains what is wrong with one byte of P and Q. */
