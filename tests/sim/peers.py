@@ -178,6 +178,7 @@ def check_group(lvm, vg, pvs, names):
         expect(f"volume {lv['name']}", [lv["uuid"], lv["size_bytes"]], [without_dashes(uuid), int(size)])
     if vg["missing"] == 0:
         check_extents(lvm, vg, names)
+    if vg["missing"] == 0 and not any(pv["state"] == "damaged" for pv in pvs):
         check_consistency(lvm, vg, pvs)
 
 
@@ -215,7 +216,7 @@ def find_image(directory, arrays, device):
 
 
 def check_groups(verdict, directory, arrays, tmp):
-    pvs = [pv for pv in verdict["pvs"] if pv["state"] != "damaged"]
+    pvs = [pv for pv in verdict["pvs"] if pv["uuid"]]  # what has no valid label has none
     if not pvs:
         return 0
     with Loops() as loops:
@@ -225,7 +226,8 @@ def check_groups(verdict, directory, arrays, tmp):
         uuids = [without_dashes(row[0]) for row in lvm.report("pvs", "pv_uuid")]
         expect("PVs", sorted(pv["uuid"] for pv in pvs), sorted(uuids))
         for pv in pvs:
-            check_pv(lvm, pv, devices[pv["device"]])
+            if pv["state"] != "damaged":
+                check_pv(lvm, pv, devices[pv["device"]])
         for vg in verdict["vgs"]:
             check_group(lvm, vg, [pv for pv in pvs if pv.get("vg") == vg["name"]], names)
     return len(pvs)
