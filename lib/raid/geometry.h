@@ -152,8 +152,9 @@ unsigned raid_stripe_role(
 unsigned raid_stripe_block(
     const struct raid_geometry *g, const struct raid_stripe *stripe, unsigned role);
 
-/* The power of g that Q has that data block with: its place in Q order (raid/parity.h), another
- * than `block` in the layouts left-asymmetric and right-asymmetric. RAID5: `block`. */
+/* The power of g that Q has that data block with: its place in Q order (raid/parity.h). That
+ * is `block` itself in left- and right-symmetric, parity-first, parity-last and for RAID5, but not
+ * in left- and right-asymmetric or left- and right-symmetric-6. */
 unsigned raid_stripe_exponent(
     const struct raid_geometry *g, const struct raid_stripe *stripe, unsigned block);
 
