@@ -2,7 +2,8 @@
 #include "unit.h"
 
 extern CU_TestInfo superblock_tests[], bitmap_tests[], layout_tests[], geometry_tests[],
-    geometry_parity_tests[], defaults_tests[], assembly_tests[], parity_tests[];
+    geometry_parity_tests[], defaults_tests[], assembly_tests[], stripe_plan_tests[],
+    parity_tests[];
 extern int parity_suite_init(void), parity_suite_clean(void);
 
 int main(int argc, char **argv)
@@ -19,6 +20,7 @@ int main(int argc, char **argv)
             .pInitFunc = parity_suite_init,
             .pCleanupFunc = parity_suite_clean,
             .pTests = parity_tests},
+        {.pName = "stripe plan", .pTests = stripe_plan_tests},
         CU_SUITE_INFO_NULL,
     };
     return unit_main(argc, argv, suites);
