@@ -102,7 +102,7 @@ static void show_arrays(const struct cli *cli, json_t *result)
 const struct command array_commands[] = {
     {"array", "create", "array.create", "Create an array; a member may be given as \"missing\".",
         {NAME, {"MEMBER", "members", ARG_PATHS}},
-        {{"level", "LEVEL", "level", ARG_LEVEL, true, "0, 1 or 10"},
+        {{"level", "LEVEL", "level", ARG_LEVEL, true, "0, 1, 5, 6 or 10"},
             {"layout", "LAYOUT", "layout", ARG_TEXT, false,
                 "RAID10: near2 (default), far2, offset2, ..."},
             {"chunk", "SIZE", "chunk_bytes", ARG_SIZE, false, "512K unless given"},

@@ -108,8 +108,8 @@ static int parse_params(struct rpc_call *call, struct array_params *p)
         .chunk_bytes = rpc_integer(call, "chunk_bytes", 0),
         .member_bytes = rpc_integer(call, "member_bytes", 0),
         .assume_clean = rpc_flag(call, "assume_clean")};
-    if (level != 0 && level != 1 && level != 10)
-        return error_set(call->err, EOPNOTSUPP, "levels are 0, 1 and 10");
+    if (level != 0 && level != 1 && level != 5 && level != 6 && level != 10)
+        return error_set(call->err, EOPNOTSUPP, "levels are 0, 1, 5, 6 and 10");
     return raid_layout_parse(p->level, rpc_text(call, "layout"), &p->layout, call->err);
 }
 

@@ -55,8 +55,7 @@ static void precommit(struct commit_target *t, unsigned count)
         t[i].mda->header.precommitted = t[i].locn;
         t[i].result = pv_write_header(t[i].pv, t[i].mda);
     }
-    if (!MUTANT(TEXT_AFTER_HEADER))
-        flush_all(t, count);
+    flush_all(t, count);
 }
 
 static void commit(struct commit_target *t, unsigned count)

@@ -54,11 +54,18 @@ void array_resume(struct array *a)
     gate_open(&a->reads);
 }
 
+static const struct array_level *level_of(const struct raid_geometry *g)
+{
+    if (g->level == 0)
+        return &stripe0_level;
+    return g->parity ? &parity_level : &mirror_level;
+}
+
 static int init_device(struct array *a, struct error *err)
 {
     int rc;
 
-    a->level = a->geometry.level == 0 ? &stripe0_level : &mirror_level;
+    a->level = level_of(&a->geometry);
     rc = blockdev_init(&a->dev, a->level->blockdev, a->name, a->geometry.size_bytes);
     return rc ? error_set(err, ENOMEM, "out of memory") : 0;
 }
@@ -75,6 +82,19 @@ static void init_locks(struct array *a)
     wait_queue_init(&a->watchers);
     wait_group_init(&a->watching);
     list_init(&a->members);
+}
+
+static int init_stripes(struct array *a)
+{
+    if (!a->geometry.parity)
+        return 0;
+    a->stripes = aligned_alloc(_Alignof(struct stripe_shard), STRIPE_SHARDS * sizeof *a->stripes);
+    if (!a->stripes)
+        return -ENOMEM;
+    memset(a->stripes, 0, STRIPE_SHARDS * sizeof *a->stripes);
+    for (unsigned i = 0; i < STRIPE_SHARDS; i++)
+        list_init(&a->stripes[i].leaders);
+    return 0;
 }
 
 int array_new(
@@ -95,7 +115,7 @@ int array_new(
     a->roles = calloc(g->raid_disks, sizeof(struct member *));
     a->replacements = calloc(g->raid_disks, sizeof(struct member *));
     a->activity = aligned_alloc(_Alignof(struct array_activity), WORKERS_MAX * sizeof *a->activity);
-    if (!a->roles || !a->replacements || !a->activity || init_device(a, err)) {
+    if (!a->roles || !a->replacements || !a->activity || init_stripes(a) || init_device(a, err)) {
         array_free(a);
         return error_set(err, ENOMEM, "out of memory");
     }
@@ -115,6 +135,7 @@ void array_free(struct array *a)
     free(a->roles);
     free(a->replacements);
     free(a->activity);
+    free(a->stripes);
     free(a->sb_ops);
     free(a->sb_targets);
     free(a);
@@ -123,7 +144,8 @@ void array_free(struct array *a)
 void array_publish(struct array *a)
 {
     uint32_t can = BLOCK_CAN_DISCARD | BLOCK_CAN_ZERO_FAST, any = 0;
-    uint64_t row_bytes = a->geometry.chunk_bytes * a->geometry.raid_disks / a->geometry.copies;
+    unsigned data = a->geometry.raid_disks / a->geometry.copies - a->geometry.parity;
+    uint64_t row_bytes = a->geometry.chunk_bytes * data;
 
     list_for_each (it, &a->members) {
         const struct blockdev *d = container_of(it, struct member, link)->dev;
@@ -136,6 +158,8 @@ void array_publish(struct array *a)
     /* a discard that leaves anything but zeros would let copies differ */
     if (a->geometry.copies > 1 && !(can & BLOCK_CAN_ZERO_FAST))
         can &= ~BLOCK_CAN_DISCARD;
+    if (a->geometry.parity)
+        can = 0;
     a->dev.capabilities = can | any | BLOCK_CAN_FUA;
     a->dev.boundary_bytes = a->geometry.boundary_bytes;
     a->dev.max_transfer_bytes = array_redundant(a) ? ARRAY_TRANSFER_MAX_BYTES : 0;
@@ -162,6 +186,21 @@ int array_write_begin(struct array *a)
 void array_write_end(struct array *a)
 {
     gate_leave(&a->writes);
+}
+
+int array_dev_flush(struct blockdev *d)
+{
+    struct array *a = array_of(d);
+    int rc;
+
+    gate_enter(&a->writes);
+    rc = array_flush_members(a);
+    gate_leave(&a->writes);
+    return rc;
+}
+
+void array_dev_close(struct blockdev *d)
+{
 }
 
 static unsigned flush_batch(

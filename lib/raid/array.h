@@ -64,7 +64,7 @@ enum array_action {
 struct array_params {
     const char *name; /* 1 to 32 bytes of A-Z a-z 0-9 _ . - ; stored as "HOST:NAME" when it fits */
     const char *homehost;  /* NULL: none */
-    int level;             /* 0, 1, 10 */
+    int level;             /* 0, 1, 5, 6, 10 */
     uint32_t layout;       /* md layout code (raid/geometry.h); as raid_layout_parse gives it */
     uint64_t chunk_bytes;  /* 0: 512 KiB; ignored for RAID1 */
     uint64_t member_bytes; /* data bytes used of each member; 0: all that fit */

@@ -10,13 +10,15 @@
  *     mirror.c      RAID1 and RAID10 I/O                  recovery.c    fills a new member
  *     read.c        choice of a copy, correction          status.c      what users see
  *     stripe0.c     RAID0 I/O
+ *     parity_write.c, parity_read.c, parity_sync.c
+ *                   RAID5 and RAID6, on stripe.c (a stretch of a stripe) and stripe_plan.c
  *
  * What guards what, in the order of taking:
  *
  *     control        one control call, or step of the manager, at a time
  *     reads, writes  gates that all I/O enters; which member has which role changes only
  *                    while both are closed
- *     ranges         in array bytes: exclusive for each write and each window of an action
+ *     ranges         in sync bytes: exclusive for each write and each window of an action
  *     update         superblocks, the list of members, and writing either to the members
  *     states         a spinlock: members become faulty under it, on any worker
  *     bitmap.lock    a spinlock: the bitmap's image
@@ -137,6 +139,13 @@ struct array_level {
         struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
 };
 
+/* Writers of the same stripe join; parity_write.c. */
+#define STRIPE_SHARDS 64u
+struct stripe_shard {
+    _Alignas(64) struct spinlock lock;
+    struct list leaders; /* one for each stripe that is being written */
+};
+
 struct array {
     struct blockdev dev; /* what the layers above see */
     const struct array_level *level;
@@ -147,6 +156,7 @@ struct array {
     struct range_lock ranges;
     struct member **roles, **replacements; /* by role, NULL: none; may be faulty */
     struct array_activity *activity;       /* [WORKERS_MAX] */
+    struct stripe_shard *stripes;          /* [STRIPE_SHARDS]; only of RAID5 and RAID6 */
     _Atomic bool busy;                     /* written lately; implies that the superblocks say so */
     _Atomic bool failed;
     _Atomic unsigned in_sync; /* roles whose member is */
@@ -214,8 +224,8 @@ static inline bool array_redundant(const struct array *a)
     return a->level->compare != NULL;
 }
 
-/* stripe0.c, mirror.c */
-extern const struct array_level stripe0_level, mirror_level;
+/* stripe0.c, mirror.c, parity_write.c */
+extern const struct array_level stripe0_level, mirror_level, parity_level;
 
 /* array.c */
 /* Brackets a write: inside the gate, counted, and the superblocks say dirty. -EIO: it has failed;
@@ -318,6 +328,20 @@ static inline uint64_t bitmap_log_chunk_bytes(const struct array *a)
 {
     return UINT64_C(1) << a->bitmap.chunk_shift;
 }
+
+/* Of a block device that is an array: flushes; the array goes by array_stop. */
+int array_dev_flush(struct blockdev *d);
+void array_dev_close(struct blockdev *d);
+
+/* parity_read.c */
+int parity_read(
+    struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset, uint64_t length);
+/* parity_sync.c */
+bool parity_compare(struct array *a, void *const buffers[SYNC_BUFFERS]);
+bool parity_locate(const struct array *a, unsigned role, uint64_t member_offset_bytes,
+    uint64_t *sync_offset_bytes, uint64_t *run_bytes);
+int parity_fetch(
+    struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
 
 /* resync.c */
 bool mirror_compare(struct array *a, void *const buffers[SYNC_BUFFERS]);

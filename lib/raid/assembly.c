@@ -251,6 +251,15 @@ static int not_enough(const struct decision *d, struct error *err)
         d->fresh->name, d->a->missing == 1 ? "" : "s", roles);
 }
 
+/* What was being written when it stopped may not fit its parity, so nothing can be told of what is
+ * missing: as in the kernel. */
+static int refuse_dirty_degraded(const struct decision *d, struct error *err)
+{
+    return error_set(err, EUCLEAN,
+        "%s was not stopped cleanly and lacks a member: parity may not fit (force to start it)",
+        d->fresh->name);
+}
+
 static int make_geometry(const struct decision *d, struct raid_geometry *g, struct error *err)
 {
     uint64_t data_bytes[RAID_DISKS_MAX];
@@ -363,7 +372,7 @@ static void find_dirt(struct decision *d, const struct raid_geometry *g)
 {
     uint64_t from = d->fresh->resync_offset;
 
-    d->a->dirty = g->copies > 1 && from != MD_MAX_SECTOR;
+    d->a->dirty = raid_geometry_redundant(g) && from != MD_MAX_SECTOR;
     d->a->resync_from_bytes =
         d->a->dirty ? MIN(from, g->sync_bytes / MD_SECTOR_BYTES) * MD_SECTOR_BYTES : UINT64_MAX;
 }
@@ -447,6 +456,10 @@ int raid_assembly_decide(struct raid_assembly *a, struct raid_geometry *g,
     if (!is_complete(&d, &made)) {
         raid_geometry_destroy(&made);
         return not_enough(&d, err);
+    }
+    if (made.parity && d.a->dirty && d.a->missing && !force) {
+        raid_geometry_destroy(&made);
+        return refuse_dirty_degraded(&d, err);
     }
     *g = made;
     return 0;

@@ -121,6 +121,12 @@ uint64_t raid_geometry_member_bytes(const struct raid_geometry *g, unsigned role
 void raid_geometry_bitmap_range(const struct raid_geometry *g, uint64_t bit,
     uint64_t bitmap_chunk_bytes, uint64_t *offset_bytes, uint64_t *bytes);
 
+/* Whether a member may be missing at all. */
+static inline bool raid_geometry_redundant(const struct raid_geometry *g)
+{
+    return g->copies > 1 || g->parity;
+}
+
 /* Whether every byte has a copy on a role that is present, or can be computed from those. */
 bool raid_geometry_complete(const struct raid_geometry *g, const bool *present);
 

@@ -186,17 +186,6 @@ static int mirror_discard(struct blockdev *d, uint64_t offset, uint64_t length)
     return mirror_write_zeroes(d, offset, length, BLOCK_MAY_UNMAP | BLOCK_FAST);
 }
 
-static int mirror_flush(struct blockdev *d)
-{
-    struct array *a = array_of(d);
-    int rc;
-
-    gate_enter(&a->writes);
-    rc = array_flush_members(a);
-    gate_leave(&a->writes);
-    return rc;
-}
-
 static int mirror_extents(
     struct blockdev *d, uint64_t offset, uint64_t length, struct block_extent *extent)
 {
@@ -223,20 +212,15 @@ static void mirror_unused(struct blockdev *d, uint64_t offset, uint64_t length)
     bitmap_log_unused(array_of(d), offset, length);
 }
 
-/* The array goes by array_stop. */
-static void mirror_close(struct blockdev *d)
-{
-}
-
 static const struct blockdev_ops mirror_ops = {
     .read = mirror_read,
     .write = mirror_write,
-    .flush = mirror_flush,
+    .flush = array_dev_flush,
     .discard = mirror_discard,
     .write_zeroes = mirror_write_zeroes,
     .extents = mirror_extents,
     .unused = mirror_unused,
-    .close = mirror_close,
+    .close = array_dev_close,
 };
 
 const struct array_level mirror_level = {

@@ -78,10 +78,6 @@ static int stripe0_extents(
     return blockdev_extents(m->dev, at, length, extent);
 }
 
-static void stripe0_close(struct blockdev *d)
-{
-}
-
 static const struct blockdev_ops stripe0_ops = {
     .read = stripe0_read,
     .write = stripe0_write,
@@ -89,7 +85,7 @@ static const struct blockdev_ops stripe0_ops = {
     .discard = stripe0_discard,
     .write_zeroes = stripe0_write_zeroes,
     .extents = stripe0_extents,
-    .close = stripe0_close,
+    .close = array_dev_close,
 };
 
 const struct array_level stripe0_level = {.blockdev = &stripe0_ops};

@@ -280,7 +280,7 @@ int md_superblock_supported(const struct md_superblock *sb, struct error *err)
     for (unsigned i = 0; i < ARRAY_LEN(refused); i++)
         if (sb->feature_map & refused[i].bits)
             return error_set(err, EOPNOTSUPP, "md array with %s is not supported", refused[i].what);
-    if (sb->level != 0 && sb->level != 1 && sb->level != 10)
+    if (sb->level != 0 && sb->level != 1 && sb->level != 5 && sb->level != 6 && sb->level != 10)
         return error_set(
             err, EOPNOTSUPP, "md array of level %s is not supported", raid_level_name(sb->level));
     return 0;

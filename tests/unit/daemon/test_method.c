@@ -144,7 +144,7 @@ static void refusals(struct fixture *f)
     refused(f, CALL("export.add", "{\"target\": \"v/n\", \"type\": \"carrier-pigeon\"}"),
         RPC_REFUSED, "carrier-pigeon");
     refused(f, CALL("export.remove", "{\"target\": \"v/n\"}"), RPC_REFUSED, "not exported");
-    refused(f, CALL("array.create", "{\"name\": \"a\", \"level\": 5, \"members\": [\"/a\"]}"),
+    refused(f, CALL("array.create", "{\"name\": \"a\", \"level\": 4, \"members\": [\"/a\"]}"),
         RPC_REFUSED, "levels");
     refused(f, CALL("array.create", "{\"name\": \"a/b\", \"level\": 1, \"members\": [\"/a\"]}"),
         RPC_REFUSED, "no name for an array");

@@ -130,8 +130,8 @@ static void bad_parameters(void)
     p.name = "";
     check_create(p, 2, -EINVAL);
     p = good;
-    p.level = 5;
-    check_create(p, 3, -EOPNOTSUPP);
+    p.level = 4;
+    check_create(p, 4, -EOPNOTSUPP);
     p = good;
     p.member_bytes = 1 << 30;
     check_create(p, 2, -ENOSPC);

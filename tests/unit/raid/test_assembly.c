@@ -476,8 +476,8 @@ static void test_refuse(void)
     CU_ASSERT_EQUAL(m->a.candidates[1].use, RAID_USE_STALE);
     m->sb[2] = m->sb[0];
     fails(m, false, -EEXIST, "d0 and d2 both claim role 0 of host:data");
-    m->sb[2].level = 5;
-    fails(m, false, -EOPNOTSUPP, "d2: md array of level raid5 is not supported");
+    m->sb[2].level = 4;
+    fails(m, false, -EOPNOTSUPP, "d2: md array of level raid4 is not supported");
     m->sb[2].level = 1;
     m->sb[2].raid_disks = 1000;
     fails(m, false, -EOPNOTSUPP, "more than 384 members");

@@ -18,8 +18,6 @@ static const struct {
 } not_ours[] = {
     {"linear-3-uneven", "level linear"},
     {"raid4-64k-4", "level raid4"},
-    {"raid5-64k-4-degraded-bitmap", "level raid5"},
-    {"raid6-ls-512k-4", "level raid6"},
     {"raid5-64k-3-journal", "a journal device"},
     {"raid5-64k-4-reshape-unfinished", "a reshape that is not finished"},
 };

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Writing RAID5 and RAID6: stripe by stripe.
+ *
+ * The wrapper has cut requests at chunks, so each is a part of one data block. Parts that meet at a
+ * stripe join: the first leads, and while it is at work the others wait for it; when it is through,
+ * the first of those leads, and writes all of them in one go. So writers in sequence make whole
+ * stripes, whatever the size of their requests, and different stripes never wait for each other.
+ *
+ * The leader locks what the parts touch (in member bytes, against resync, recovery and
+ * reconstructing reads), makes the bitmap's bits durable, cuts the stripe into stretches that the
+ * same blocks are written in, plans each (stripe_plan.h), copies the parts' data (guests may change
+ * theirs meanwhile), reads, computes and writes, for all stretches side by side. Members that fail
+ * are faulty in the survivors' superblocks before anybody hears of it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "raid/stripe.h"
+#include "rt/io.h"
+
+#define PARTS_MAX  32u /* of one update */
+#define EDGES_MAX  (2 * PARTS_MAX)
+#define READ_TRIES 3u /* members that fail to be read in one update */
+
+/* On the writer's stack. */
+struct part {
+    struct list link; /* among the leaders of its shard, or those who wait for the leader */
+    uint64_t stripe;
+    unsigned block; /* index of its data block */
+    uint64_t start, end;
+    const struct iovec *iov;
+    int iov_count;
+    unsigned flags;
+    bool leads;
+    int result;
+    struct co *co;
+    struct list waiting; /* of the leader */
+};
+
+/* Bytes of a block that are written without a gap. */
+struct run {
+    unsigned block;
+    uint64_t start, end;
+    bool borrowed; /* its data is the guest's */
+};
+
+struct update {
+    struct array *a;
+    uint64_t stripe;
+    struct part *parts[PARTS_MAX];
+    unsigned part_count, flags;
+    struct run runs[PARTS_MAX];
+    unsigned run_count;
+    uint64_t edges[EDGES_MAX];
+    unsigned edge_count;
+    struct stripe *stretches;
+    unsigned stretch_count;
+    uint8_t *fresh[PARTS_MAX]; /* by run */
+    void *memory;
+    size_t memory_bytes;
+};
+
+/* --- joining --- */
+
+static struct stripe_shard *shard_of(struct array *a, uint64_t stripe)
+{
+    return &a->stripes[stripe % STRIPE_SHARDS];
+}
+
+/* The lock is held. */
+static struct part *find_leader(struct stripe_shard *shard, uint64_t stripe)
+{
+    list_for_each (link, &shard->leaders) {
+        struct part *p = container_of(link, struct part, link);
+        if (p->stripe == stripe)
+            return p;
+    }
+    return NULL;
+}
+
+/* Returns when the part is done, or leads. */
+static void join(struct array *a, struct part *p)
+{
+    struct stripe_shard *shard = shard_of(a, p->stripe);
+    struct part *leader;
+
+    spin_lock(&shard->lock);
+    leader = find_leader(shard, p->stripe);
+    p->leads = !leader;
+    list_append(leader ? &leader->waiting : &shard->leaders, &p->link);
+    spin_unlock(&shard->lock);
+    if (leader)
+        co_suspend("stripe");
+}
+
+/* Some of those who wait, and the leader itself. */
+static void take_parts(struct array *a, struct part *leader, struct update *u)
+{
+    struct stripe_shard *shard = shard_of(a, leader->stripe);
+    struct list *link;
+
+    u->parts[u->part_count++] = leader;
+    spin_lock(&shard->lock);
+    while (u->part_count < PARTS_MAX && (link = list_first(&leader->waiting))) {
+        list_remove(link);
+        u->parts[u->part_count++] = container_of(link, struct part, link);
+    }
+    spin_unlock(&shard->lock);
+    for (unsigned i = 0; i < u->part_count; i++)
+        u->flags |= u->parts[i]->flags & (BLOCK_FUA | BLOCK_BACKGROUND);
+}
+
+/* The first of those who wait now leads the others. */
+static void hand_over(struct array *a, struct part *leader)
+{
+    struct stripe_shard *shard = shard_of(a, leader->stripe);
+    struct part *next = NULL;
+    struct list *link;
+
+    spin_lock(&shard->lock);
+    list_remove(&leader->link);
+    link = list_first(&leader->waiting);
+    if (link) {
+        next = container_of(link, struct part, link);
+        list_remove(link);
+        next->leads = true;
+        list_splice(&next->waiting, &leader->waiting);
+        list_append(&shard->leaders, &next->link);
+    }
+    spin_unlock(&shard->lock);
+    if (next)
+        co_wake(next->co);
+}
+
+/* --- cutting --- */
+
+static int compare_parts(const void *x, const void *y)
+{
+    const struct part *a = *(struct part *const *)x, *b = *(struct part *const *)y;
+
+    if (a->block != b->block)
+        return a->block < b->block ? -1 : 1;
+    return a->start < b->start ? -1 : a->start > b->start;
+}
+
+/* The parts are sorted by block and start. */
+static void find_runs(struct update *u)
+{
+    for (unsigned i = 0; i < u->part_count; i++) {
+        const struct part *p = u->parts[i];
+        struct run *last = u->run_count ? &u->runs[u->run_count - 1] : NULL;
+
+        if (last && last->block == p->block && p->start <= last->end)
+            last->end = MAX(last->end, p->end);
+        else
+            u->runs[u->run_count++] = (struct run){p->block, p->start, p->end, false};
+    }
+}
+
+static int compare_edges(const void *x, const void *y)
+{
+    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+
+    return a < b ? -1 : a > b;
+}
+
+static void find_edges(struct update *u)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < u->run_count; i++) {
+        u->edges[2 * i] = u->runs[i].start;
+        u->edges[2 * i + 1] = u->runs[i].end;
+    }
+    qsort(u->edges, 2 * u->run_count, sizeof *u->edges, compare_edges);
+    for (unsigned i = 0; i < 2 * u->run_count; i++)
+        if (!kept || u->edges[i] != u->edges[kept - 1])
+            u->edges[kept++] = u->edges[i];
+    u->edge_count = kept;
+}
+
+static const struct run *covering(const struct update *u, uint64_t start, uint64_t end)
+{
+    for (unsigned i = 0; i < u->run_count; i++)
+        if (u->runs[i].start <= start && u->runs[i].end >= end)
+            return &u->runs[i];
+    return NULL;
+}
+
+static int make_stretches(struct update *u)
+{
+    unsigned most = u->edge_count - 1;
+    size_t each = round_up(stripe_memory_bytes(u->a), sizeof(void *));
+    char *next;
+
+    u->memory_bytes = most * (sizeof *u->stretches + each);
+    u->memory = io_buffer_get(u->memory_bytes);
+    if (!u->memory)
+        return -ENOMEM;
+    u->stretches = u->memory;
+    next = (char *)(u->stretches + most);
+    for (unsigned i = 0; i < most; i++) {
+        if (!covering(u, u->edges[i], u->edges[i + 1]))
+            continue;
+        stripe_init(
+            &u->stretches[u->stretch_count++], u->a, u->stripe, u->edges[i], u->edges[i + 1], next);
+        next += each;
+    }
+    return 0;
+}
+
+/* --- data --- */
+
+static struct run *run_of(struct update *u, const struct part *p)
+{
+    struct run *r = u->runs;
+
+    while (r->block != p->block || p->start < r->start || p->end > r->end)
+        r++;
+    return r;
+}
+
+/* A part that is a run by itself, lies in one piece and stays as it is needs no copy. */
+static uint8_t *usable_as_is(const struct update *u, const struct run *r, const struct part *p)
+{
+    bool aligned = !((uintptr_t)p->iov->iov_base & (u->a->dev.memory_align_bytes - 1));
+
+    return p->flags & BLOCK_STABLE && p->iov_count == 1 && aligned && p->start == r->start &&
+                   p->end == r->end
+               ? p->iov->iov_base
+               : NULL;
+}
+
+static void copy_part(uint8_t *to, const struct part *p)
+{
+    iov_copy_from(to, p->iov, p->iov_count, 0, p->end - p->start);
+}
+
+/* Each run's data in one piece of memory that nobody changes. */
+static int take_data(struct update *u)
+{
+    for (unsigned i = 0; i < u->part_count; i++) {
+        struct part *p = u->parts[i];
+        struct run *r = run_of(u, p);
+        uint8_t **fresh = &u->fresh[r - u->runs];
+
+        if (!*fresh && (*fresh = usable_as_is(u, r, p))) {
+            r->borrowed = true;
+            continue;
+        }
+        if (!*fresh && !(*fresh = io_buffer_get(r->end - r->start)))
+            return -ENOMEM;
+        if (!r->borrowed)
+            copy_part(*fresh + (p->start - r->start), p);
+    }
+    return 0;
+}
+
+static void give_back_data(struct update *u)
+{
+    for (unsigned i = 0; i < u->run_count; i++)
+        if (u->fresh[i] && !u->runs[i].borrowed)
+            io_buffer_put(u->fresh[i], u->runs[i].end - u->runs[i].start);
+}
+
+static void cover(struct update *u, struct stripe *s)
+{
+    for (unsigned i = 0; i < u->run_count; i++) {
+        const struct run *r = &u->runs[i];
+
+        if (r->start > s->start || r->end < s->end)
+            continue;
+        s->flags[r->block] |= STRIPE_COVERED;
+        s->cells[r->block].fresh = u->fresh[i] + (s->start - r->start);
+    }
+}
+
+/* --- doing it --- */
+
+static int plan(struct update *u, bool in_sync)
+{
+    const struct raid_geometry *g = &u->a->geometry;
+    int rc = 0;
+
+    for (unsigned i = 0; i < u->stretch_count && !rc; i++) {
+        struct stripe *s = &u->stretches[i];
+
+        for (unsigned c = 0; c < g->raid_disks; c++)
+            s->flags[c] &= (unsigned char)~STRIPE_READ;
+        rc = stripe_plan(&s->plan, s->flags, g->raid5.data, g->parity, in_sync);
+    }
+    return rc;
+}
+
+/* What a plan needs is read; a member that cannot be read changes the plan. */
+static int plan_and_read(struct update *u, bool in_sync)
+{
+    int rc = -EAGAIN;
+
+    for (unsigned i = 0; i < READ_TRIES && rc == -EAGAIN; i++) {
+        rc = plan(u, in_sync);
+        if (!rc)
+            rc = stripes_read(u->stretches, u->stretch_count);
+    }
+    return rc == -EAGAIN ? -EIO : rc;
+}
+
+static int compute(struct stripe *s)
+{
+    int rc = 0;
+
+    switch (s->plan.method) {
+    case STRIPE_PLAIN:
+        return 0;
+    case STRIPE_MODIFY:
+        stripe_modify(s);
+        return 0;
+    case STRIPE_LOAD:
+        rc = stripe_solve(s);
+        break;
+    case STRIPE_FULL:
+    case STRIPE_RECONSTRUCT:
+        break;
+    }
+    return rc ? rc : stripe_generate(s);
+}
+
+static int bring_in(struct update *u, bool in_sync)
+{
+    int rc = take_data(u);
+
+    for (unsigned i = 0; i < u->stretch_count; i++)
+        if (!rc)
+            cover(u, &u->stretches[i]);
+    if (!rc)
+        rc = plan_and_read(u, in_sync);
+    for (unsigned i = 0; i < u->stretch_count && !rc; i++)
+        rc = compute(&u->stretches[i]);
+    if (!rc)
+        rc = stripes_write(u->stretches, u->stretch_count, u->flags);
+    return rc;
+}
+
+/* Under the lock of what it touches, with the bitmap's bits set. */
+static int run_locked(struct update *u)
+{
+    struct array *a = u->a;
+    uint64_t base = u->stripe * a->geometry.chunk_bytes, start = base + u->edges[0];
+    uint64_t end = base + u->edges[u->edge_count - 1];
+    struct range_holder range;
+    int rc;
+
+    range_lock_take(&a->ranges, &range, start, end, false);
+    rc = bitmap_log_begin(a, start, end - start);
+    if (!rc)
+        rc = make_stretches(u);
+    if (!rc)
+        rc = bring_in(u, !bitmap_log_unsynced(a, start, end - start));
+    if (members_record_if_needed(a))
+        rc = -EIO;
+    bitmap_log_end(a, start, end - start);
+    range_lock_release(&a->ranges, &range);
+    return rc;
+}
+
+static int run_update(struct update *u)
+{
+    int rc;
+
+    qsort(u->parts, u->part_count, sizeof(struct part *), compare_parts);
+    find_runs(u);
+    find_edges(u);
+    rc = run_locked(u);
+    for (unsigned i = 0; i < u->stretch_count; i++)
+        stripe_end(&u->stretches[i]);
+    give_back_data(u);
+    io_buffer_put(u->memory, u->memory_bytes);
+    return rc;
+}
+
+/* Its own part's turn is over when it returns; the others are woken. */
+static void lead(struct array *a, struct part *leader)
+{
+    struct update u = {.a = a, .stripe = leader->stripe};
+    int rc;
+
+    co_yield (); /* what has come with it joins */
+    take_parts(a, leader, &u);
+    rc = run_update(&u);
+    for (unsigned i = 0; i < u.part_count; i++)
+        u.parts[i]->result = rc;
+    hand_over(a, leader);
+    for (unsigned i = 0; i < u.part_count; i++)
+        if (u.parts[i] != leader)
+            co_wake(u.parts[i]->co);
+}
+
+static int write_part(struct array *a, struct part *p)
+{
+    int rc = array_write_begin(a);
+
+    if (!rc) {
+        join(a, p);
+        if (p->leads)
+            lead(a, p);
+        rc = p->result;
+    }
+    array_write_end(a);
+    return rc;
+}
+
+static int parity_write(struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset,
+    uint64_t length, unsigned flags)
+{
+    struct array *a = array_of(d);
+    struct raid_place place = raid_geometry_place(&a->geometry, offset);
+    struct part p = {
+        .stripe = place.stripe,
+        .block = place.block,
+        .start = place.offset_bytes,
+        .end = place.offset_bytes + length,
+        .iov = iov,
+        .iov_count = iov_count,
+        .flags = flags,
+        .co = co_self(),
+    };
+
+    list_init(&p.waiting);
+    return write_part(a, &p);
+}
+
+/* Stripes of which all data is unused hold nothing. */
+static void parity_unused(struct blockdev *d, uint64_t offset, uint64_t length)
+{
+    struct array *a = array_of(d);
+    uint64_t row_bytes = a->geometry.chunk_bytes * a->geometry.raid5.data;
+    uint64_t first = div_round_up(offset, row_bytes), end = (offset + length) / row_bytes;
+
+    if (first < end)
+        bitmap_log_unused(
+            a, first * a->geometry.chunk_bytes, (end - first) * a->geometry.chunk_bytes);
+}
+
+static const struct blockdev_ops parity_ops = {
+    .read = parity_read,
+    .write = parity_write,
+    .flush = array_dev_flush,
+    .unused = parity_unused,
+    .close = array_dev_close,
+};
+
+const struct array_level parity_level = {
+    .blockdev = &parity_ops,
+    .compare = parity_compare,
+    .locate = parity_locate,
+    .fetch = parity_fetch,
+};

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* RAID5 and RAID6 at work: what is written is read, also without members; parity fits what has been
+ * written; members recover. */
+#include "rig.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "raid/array_private.h"
+#include "raid/parity.h"
+
+#define DATA_BYTES (1u << 20)
+#define DISK_BYTES (2u << 20)
+#define OPS        150u
+
+struct shape {
+    int level;
+    uint32_t layout;
+    unsigned members;
+};
+
+static const struct shape shapes[] = {
+    {5, RAID5_LAYOUT_LEFT_SYMMETRIC, 3},
+    {5, RAID5_LAYOUT_LEFT_ASYMMETRIC, 4},
+    {5, RAID5_LAYOUT_RIGHT_SYMMETRIC, 5},
+    {5, RAID5_LAYOUT_RIGHT_ASYMMETRIC, 3},
+    {5, RAID5_LAYOUT_PARITY_FIRST, 4},
+    {5, RAID5_LAYOUT_PARITY_LAST, 3},
+    {5, RAID5_LAYOUT_LEFT_SYMMETRIC, 2},
+    {6, RAID5_LAYOUT_LEFT_SYMMETRIC, 4},
+    {6, RAID5_LAYOUT_LEFT_ASYMMETRIC, 5},
+    {6, RAID5_LAYOUT_RIGHT_SYMMETRIC, 6},
+    {6, RAID5_LAYOUT_RIGHT_ASYMMETRIC, 5},
+    {6, RAID5_LAYOUT_PARITY_FIRST, 4},
+    {6, RAID5_LAYOUT_PARITY_LAST, 6},
+};
+
+/* Stripes whose parity does not fit, of those that the bitmap calls in sync; all members are there.
+ */
+static unsigned count_unfit(struct rig *r)
+{
+    const struct raid_geometry *g = &r->array->geometry;
+    const void *blocks[RIG_DISKS_MAX];
+    char *memory = malloc(g->raid_disks * g->chunk_bytes);
+    unsigned unfit = 0;
+
+    for (uint64_t n = 0; n < g->raid5.stripes; n++) {
+        struct raid_stripe stripe = raid_geometry_stripe(g, n);
+
+        if (bitmap_log_unsynced(r->array, n * g->chunk_bytes, g->chunk_bytes))
+            continue;
+        for (unsigned block = 0; block < g->raid_disks; block++) {
+            struct member *m = r->array->roles[raid_stripe_role(g, &stripe, block)];
+            unsigned at = block < g->raid5.data ? raid_stripe_exponent(g, &stripe, block) : block;
+            char *buf = memory + at * g->chunk_bytes;
+
+            CU_ASSERT_EQUAL(blockdev_read(m->dev, buf, m->data_offset_bytes + n * g->chunk_bytes,
+                                g->chunk_bytes),
+                0);
+            blocks[at] = buf;
+        }
+        unfit += parity_check(blocks, g->raid5.data, g->parity, g->chunk_bytes) != PARITY_FITS;
+    }
+    free(memory);
+    return unfit;
+}
+
+static void begin(struct rig *r, const struct shape *s, unsigned spares)
+{
+    rig_init(r, s->members + spares);
+    for (unsigned i = 0; i < r->disk_count; i++)
+        rig_resize_disk(r, i, DISK_BYTES);
+    rig_scribble(r);
+    rig_create(r, s->level, s->layout, s->members, spares);
+    array_start(r->array);
+}
+
+/* What has never been written may change when members do. */
+static void write_all(struct rig *r)
+{
+    for (uint64_t at = 0; at < r->model_bytes; at += RIG_CHUNK_BYTES)
+        rig_write(r, at, MIN((uint64_t)RIG_CHUNK_BYTES, r->model_bytes - at), 0);
+}
+
+static void work(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i++) {
+        struct rig r;
+
+        begin(&r, &shapes[i], 0);
+        rig_work(&r, OPS);
+        rig_check(&r);
+        rig_settle(&r);
+        CU_ASSERT_EQUAL(count_unfit(&r), 0);
+        rig_check(&r);
+        rig_stop(&r);
+        CU_ASSERT_EQUAL(rig_assemble(&r, RIG_ALL(&r), 0), 0);
+        rig_check(&r);
+        rig_end(&r);
+    }
+}
+
+static void test_what_is_written_is_read_and_parity_fits(void)
+{
+    run_in_rt(work);
+}
+
+static void sync_all(struct rig *r)
+{
+    CU_ASSERT_EQUAL(array_sync(r->array, ARRAY_RESYNC, NULL), 0);
+    rig_settle(r);
+    CU_ASSERT_EQUAL(rig_unsynced(r), 0);
+}
+
+static void without(const struct shape *s, unsigned first, unsigned second)
+{
+    struct rig r;
+
+    begin(&r, s, 0);
+    write_all(&r);
+    rig_work(&r, OPS / 3);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(first), NULL), 0);
+    rig_check(&r);
+    rig_work(&r, OPS / 3);
+    if (s->level == 6) {
+        CU_ASSERT_EQUAL(array_fail(r.array, rig_name(second), NULL), 0);
+        rig_check(&r);
+        rig_work(&r, OPS / 3);
+    }
+    rig_check(&r);
+    CU_ASSERT_EQUAL(array_fail(r.array,
+                        rig_name((second + 1) % s->members == first ? (second + 2) % s->members
+                                                                    : (second + 1) % s->members),
+                        NULL),
+        -EBUSY);
+    rig_end(&r);
+}
+
+static void degraded(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i++)
+        for (unsigned first = 0; first < shapes[i].members; first++)
+            without(
+                &shapes[i], first, (first + 1 + i % (shapes[i].members - 1)) % shapes[i].members);
+}
+
+static void test_missing_members_are_worked_out(void)
+{
+    run_in_rt(degraded);
+}
+
+static void recover(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i++) {
+        unsigned lost = i % shapes[i].members;
+        struct rig r;
+
+        begin(&r, &shapes[i], 1);
+        write_all(&r);
+        rig_work(&r, OPS / 2);
+        CU_ASSERT_EQUAL(array_fail(r.array, rig_name(lost), NULL), 0);
+        rig_work(&r, OPS / 2);
+        CU_ASSERT(rig_wait(&r, rig_is_whole));
+        rig_settle(&r);
+        rig_check(&r);
+        CU_ASSERT_EQUAL(count_unfit(&r), 0);
+        /* The new one is read. */
+        CU_ASSERT_EQUAL(array_fail(r.array, rig_name((lost + 1) % shapes[i].members), NULL), 0);
+        rig_check(&r);
+        rig_end(&r);
+    }
+}
+
+static void test_a_spare_recovers(void)
+{
+    run_in_rt(recover);
+}
+
+static void replace(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i += 3) {
+        struct rig r;
+
+        begin(&r, &shapes[i], 1);
+        write_all(&r);
+        rig_work(&r, OPS / 2);
+        CU_ASSERT_EQUAL(array_replace(r.array, rig_name(0), NULL, NULL), 0);
+        rig_work(&r, OPS / 2);
+        CU_ASSERT(rig_wait(&r, rig_is_idle));
+        rig_settle(&r);
+        CU_ASSERT_EQUAL(rig_state(&r, shapes[i].members), MEMBER_IN_SYNC);
+        rig_check(&r);
+        CU_ASSERT_EQUAL(count_unfit(&r), 0);
+        rig_end(&r);
+    }
+}
+
+static void test_a_member_is_replaced(void)
+{
+    run_in_rt(replace);
+}
+
+static void correct(void)
+{
+    struct rig r;
+    struct array_status *status;
+
+    begin(&r, &shapes[0], 0);
+    write_all(&r);
+    /* Once for the guest, once when all of the stripe is read. */
+    rig_break(&r, 0, BLOCK_READ, DATA_BYTES, 4096, 2);
+    rig_check(&r);
+    status = array_status(r.array);
+    CU_ASSERT_EQUAL(status->members[0].state, MEMBER_IN_SYNC);
+    CU_ASSERT_EQUAL(status->members[0].errors_corrected, 1);
+    free(status);
+    rig_end(&r);
+}
+
+static void test_a_bad_block_is_corrected(void)
+{
+    run_in_rt(correct);
+}
+
+static void scribble(struct rig *r, unsigned disk, uint64_t offset)
+{
+    char buf[4096];
+
+    memset(buf, 0x5a, sizeof buf);
+    CU_ASSERT_EQUAL(blockdev_write(r->disks[disk].memory, buf, offset, sizeof buf, 0), 0);
+}
+
+static void check(void)
+{
+    struct rig r;
+    struct array_status *status;
+
+    begin(&r, &shapes[7], 0);
+    sync_all(&r);
+    scribble(&r, 2, DATA_BYTES + 8192);
+    CU_ASSERT_EQUAL(array_sync(r.array, ARRAY_CHECK, NULL), 0);
+    rig_settle(&r);
+    status = array_status(r.array);
+    CU_ASSERT(status->sync.mismatch_bytes >= 4096);
+    free(status);
+    CU_ASSERT_EQUAL(count_unfit(&r), 1);
+    CU_ASSERT_EQUAL(array_sync(r.array, ARRAY_REPAIR, NULL), 0);
+    rig_settle(&r);
+    CU_ASSERT_EQUAL(count_unfit(&r), 0);
+    rig_end(&r);
+}
+
+static void test_check_finds_and_repair_mends(void)
+{
+    run_in_rt(check);
+}
+
+static void dirty(void)
+{
+    struct rig r;
+
+    begin(&r, &shapes[0], 0);
+    rig_work(&r, 20);
+    rig_crash(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 3, ARRAY_DEGRADED_OK), -EUCLEAN);
+    CU_ASSERT_EQUAL(rig_assemble(&r, RIG_ALL(&r), 0), 0);
+    rig_check(&r);
+    array_start(r.array);
+    rig_settle(&r);
+    CU_ASSERT_EQUAL(count_unfit(&r), 0);
+    rig_end(&r);
+}
+
+static void test_dirty_and_degraded_is_refused(void)
+{
+    run_in_rt(dirty);
+}
+
+struct writer {
+    struct rig *r;
+    unsigned seed;
+    struct wait_group *group;
+    int result;
+};
+
+static void overlapping_writer(void *arg)
+{
+    struct writer *w = arg;
+    uint64_t random = w->seed;
+    char buf[32768];
+
+    for (unsigned i = 0; i < 200 && !w->result; i++) {
+        uint64_t length = (1 + random_below(&random, 64)) * UINT64_C(512);
+        uint64_t offset = random_below(&random, 1200) * UINT64_C(512);
+
+        memset(buf, (int)random, length);
+        w->result = blockdev_write(w->r->dev, buf, offset, length, i % 2 ? BLOCK_STABLE : 0);
+    }
+    wait_group_done(w->group);
+}
+
+static void overlap(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i += 4) {
+        struct writer writers[16];
+        struct wait_group group;
+        struct crew crew;
+        struct rig r;
+
+        begin(&r, &shapes[i], 0);
+        crew_start(&crew, 3);
+        wait_group_init(&group);
+        wait_group_add(&group, ARRAY_LEN(writers));
+        for (unsigned n = 0; n < ARRAY_LEN(writers); n++) {
+            writers[n] = (struct writer){&r, n + 1, &group, 0};
+            CU_ASSERT_EQUAL(worker_start(crew.workers[n % crew.count], "writer", overlapping_writer,
+                                &writers[n]),
+                0);
+        }
+        wait_group_wait(&group);
+        for (unsigned n = 0; n < ARRAY_LEN(writers); n++)
+            CU_ASSERT_EQUAL(writers[n].result, 0);
+        crew_end(&crew);
+        rig_settle(&r);
+        CU_ASSERT_EQUAL(count_unfit(&r), 0);
+        rig_end(&r);
+    }
+}
+
+static void test_overlapping_writes_leave_parity_that_fits(void)
+{
+    run_in_rt(overlap);
+}
+
+CU_TestInfo parity_array_tests[] = {
+    {"what is written is read, and parity fits", test_what_is_written_is_read_and_parity_fits},
+    {"missing members are worked out", test_missing_members_are_worked_out},
+    {"a spare recovers", test_a_spare_recovers},
+    {"a member is replaced", test_a_member_is_replaced},
+    {"a bad block is corrected", test_a_bad_block_is_corrected},
+    {"check finds and repair mends", test_check_finds_and_repair_mends},
+    {"dirty and degraded is refused", test_dirty_and_degraded_is_refused},
+    {"overlapping writes leave parity that fits", test_overlapping_writes_leave_parity_that_fits},
+    CU_TEST_INFO_NULL,
+};
