@@ -25,12 +25,11 @@
     X(RECOVERY_UNLOCKED, "recovery-unlocked", "recovery copies a range without its lock")          \
     X(CHECKPOINT_EARLY, "checkpoint-early", "how far recovery came is recorded before a flush")    \
     X(TEXT_AFTER_HEADER, "text-after-header",                                                      \
-        "LVM2 headers are written before their text is durable")                                   \
+        "LVM2 metadata is committed before its text is durable")                                   \
     X(COMMIT_ONE_PV, "commit-one-pv", "LVM2 metadata is committed on the first PV only")           \
     X(GIVE_BACK_EARLY, "give-back-early",                                                          \
         "extents are given back before the commit that frees them")                                \
     X(EXTENTS_NOT_ZEROED, "extents-not-zeroed", "new extents show what a former owner left")       \
-    X(ZEROS_NOT_FLUSHED, "zeros-not-flushed", "the commit does not wait for zeros to be durable")  \
     X(STATE_NOT_SAVED, "state-not-saved", "what the daemon is to remember is not written")         \
     X(FUA_IGNORED, "fua-ignored", "the NBD server drops FUA")
 

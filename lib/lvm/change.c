@@ -76,7 +76,7 @@ static int zero_ranges(struct vg *vg, const struct pe_ranges *ranges, struct err
         struct blockdev *d = vg->pvs[r->pv]->dev;
         int rc = zero_bytes(d, range_offset(vg, r), r->count * vg_extent_bytes(vg));
 
-        if (!rc && !MUTANT(ZEROS_NOT_FLUSHED) && (i + 1 == ranges->count || r[1].pv != r->pv))
+        if (!rc && (i + 1 == ranges->count || r[1].pv != r->pv))
             rc = blockdev_flush(d);
         if (rc)
             return error_set(

@@ -55,7 +55,8 @@ static void precommit(struct commit_target *t, unsigned count)
         t[i].mda->header.precommitted = t[i].locn;
         t[i].result = pv_write_header(t[i].pv, t[i].mda);
     }
-    flush_all(t, count);
+    if (!MUTANT(TEXT_AFTER_HEADER))
+        flush_all(t, count);
 }
 
 static void commit(struct commit_target *t, unsigned count)

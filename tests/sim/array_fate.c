@@ -64,6 +64,15 @@ static void choose_place(const struct sim_disk *d, uint64_t *offset, uint64_t *l
     }
 }
 
+/* Around the first error: what is not recorded by then is lost. */
+static void aim_cut(void)
+{
+    if (world->stops || draw(2))
+        return;
+    sim->cut.at_ns = 0;
+    sim->cut.writes = 1 + draw(12);
+}
+
 static void make_errors(struct sim_disk *d, enum fault fault, unsigned kinds)
 {
     struct sim_fault *f = free_fault(d);
@@ -77,6 +86,7 @@ static void make_errors(struct sim_disk *d, enum fault fault, unsigned kinds)
     if (kinds & 1u << IO_SYNC)
         f->length = d->size_bytes - f->offset;
     f->times = draw(3) ? 1 + (unsigned)draw(3) : UINT32_MAX;
+    aim_cut();
     SIM_TRACE("fate: %s of %s at %llu+%llu, %u times", fault_names[fault], d->path,
         (unsigned long long)f->offset, (unsigned long long)f->length, f->times);
 }

@@ -12,7 +12,8 @@
 #define GUEST_OPS_MAX   24u
 #define TRANSFER_MAX    (32u << 10)
 #define TRANSFER_COMMON (4u << 10)
-#define CHANGES_MAX     6u
+#define CHANGES_MAX     8u
+#define PAGE_BYTES      4096u
 
 struct range {
     uint64_t offset, length;
@@ -195,7 +196,7 @@ static void guest_op(void *buf)
 static void guest_run(void *arg)
 {
     unsigned count = 4 + (unsigned)draw(GUEST_OPS_MAX);
-    void *buf = malloc(TRANSFER_MAX);
+    void *buf = aligned_alloc(PAGE_BYTES, TRANSFER_MAX); /* so that nobody has to copy it */
 
     if (!buf)
         sim_fail("out of memory");

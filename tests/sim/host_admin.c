@@ -117,6 +117,15 @@ static bool may_be_refused(int rc, admin_refusals refusals)
     return false;
 }
 
+/* While it is being done: else hardly a cut would meet it. */
+static void aim_cut(void)
+{
+    struct sim_random *r = &sim->random[SIM_FAULTS];
+
+    if (sim->cut.writes && sim_one_in(r, 4))
+        sim->cut.writes = 1 + sim_below(r, 24);
+}
+
 bool admin_change(struct admin *a, const char *method, json_t *params, admin_refusals refusals)
 {
     struct error err = {0};
@@ -124,6 +133,7 @@ bool admin_change(struct admin *a, const char *method, json_t *params, admin_ref
     int rc;
 
     host->changing = true;
+    aim_cut();
     rc = ask(a, method, params, &result, &err);
     if (rc == 0) {
         host_done();

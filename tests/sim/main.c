@@ -38,9 +38,6 @@ const char *const fault_names[FAULTS] = {
     [FAULT_NO_SPACE] = "no-space",
 };
 
-/* Those that are linked in. */
-extern const struct scenario array_scenario __attribute__((weak));
-extern const struct scenario host_scenario __attribute__((weak));
 static const struct scenario *const scenarios[] = {&array_scenario, &host_scenario};
 
 static struct {
@@ -53,7 +50,7 @@ static struct {
     const char *dump;
     uint64_t dump_every;
     const char *sites;
-} args = {.dump_every = 1};
+} args = {.scenario = &array_scenario, .dump_every = 1};
 
 static uint64_t *fault_counts;
 
@@ -141,7 +138,7 @@ static void set_scenario(const char *name)
 {
     for (unsigned i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
         args.scenario = scenarios[i];
-        if (args.scenario && !strcmp(args.scenario->name, name))
+        if (!strcmp(args.scenario->name, name))
             return;
     }
     refuse("no such scenario", name);
@@ -407,7 +404,6 @@ int main(int argc, char **argv)
     int rc;
 
     setvbuf(stdout, output, _IOFBF, sizeof output);
-    set_scenario("array");
     take_options(argc, argv);
     sim_init(argv);
     if (!args.isolated)

@@ -132,16 +132,27 @@ static void learn(const struct sight *s, struct model_version *v)
         v->value = content_hash(s->buf);
 }
 
+/* The surer it is that it outlasts power cuts, the better: GONE, then the one that had ended first,
+ * then MODEL_SEVERAL. */
+static bool rules_better(const struct shown *shown, uint32_t since, const struct model_version *v)
+{
+    if (v->ruled_by == MODEL_GONE || shown->ruler == MODEL_GONE)
+        return shown->ruler == MODEL_GONE;
+    if (v->ruled_by == MODEL_SEVERAL || shown->ruler == MODEL_SEVERAL)
+        return shown->ruler != MODEL_SEVERAL;
+    return since < v->ruled_at;
+}
+
 static void rule_out(const struct sight *s, struct model_version *v, const struct shown *shown)
 {
-    uint32_t ended = model_write_of(s->m, v)->ended;
+    uint32_t ended = model_write_of(s->m, v)->ended, since = MAX(ended, shown->ended);
+    bool ruled = v->ruled_by != MODEL_NOBODY;
 
     if (ended > s->begun)
         return;
-    ended = MAX(ended, shown->ended);
-    v->ruled_at = v->ruled_by == MODEL_NOBODY ? ended : MIN(v->ruled_at, ended);
-    if (v->ruled_by == MODEL_NOBODY || shown->ruler == MODEL_GONE)
+    if (!ruled || rules_better(shown, since, v))
         v->ruled_by = shown->ruler;
+    v->ruled_at = ruled ? MIN(v->ruled_at, since) : since;
 }
 
 static void show(struct model *m, const struct sight *s, unsigned seen)

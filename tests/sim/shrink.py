@@ -2,7 +2,7 @@
 """The smallest options with which a seed still fails in the same way: what to look at first."""
 import time
 
-from simulator import FAULTS, failure_of, same_reason
+from simulator import failure_of, same_reason
 
 
 class Shrinker:
@@ -46,7 +46,7 @@ class Shrinker:
     def run(self, machines, faults):
         """`machines`: how many the failing run had; `faults`: its counts by kind. Returns the options."""
         self.least("machines", machines + 1)
-        self.leave_out([f for f in FAULTS if faults.get(f)])
+        self.leave_out([fault for fault, count in faults.items() if count])
         self.least("workers", 5)
         self.least("ops", 1 << 12)
         self.least("machines", self.options.get("machines", machines + 1))

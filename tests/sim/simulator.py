@@ -5,9 +5,6 @@ import os
 import re
 import subprocess
 
-FAULTS = ["power-cut", "kill", "read-error", "write-error", "flush-error", "latent", "corrupt", "misdirect", "lost-write", "stall", "gone",
-          "stale", "no-space"]
-
 
 def options_of(options):
     """{"machines": 3, "keep-going": True} as words; what is None or False is left out."""

@@ -11,7 +11,7 @@
 
 #include "rt/sim/sim.h"
 
-#define SIM_SITE_FRAMES 16
+#define SIM_SITE_FRAMES 32
 
 struct sim_site {
     const char *kind;              /* "write", "flush", "discard", "zero", "file" */
