@@ -306,45 +306,80 @@ static bool gets_superblock(const struct member *m)
     return member_state(m) <= MEMBER_SPARE;
 }
 
-/* Returns how many of a->sb_ops have been filled in. */
-static unsigned prepare_superblocks(struct array *a)
+/* Its superblock on disk does not say yet what it has become: a member (again), or a complete one.
+ * That of all others is of the update before this. */
+static bool rises(const struct array *a, struct member *m)
+{
+    enum array_member_state state = member_state(m);
+
+    if (state == MEMBER_IN_SYNC)
+        return m->sb.feature_map & MD_FEATURE_RECOVERY_OFFSET;
+    return (state == MEMBER_RECOVERING || state == MEMBER_REPLACING) &&
+           (m->sb.events + 1 != a->sb.events ||
+               !md_role_is_active(md_superblock_role(&m->sb, m->sb.dev_number)));
+}
+
+static void put_target(struct array *a, unsigned at, struct member *m)
+{
+    a->sb_targets[at] = m;
+    a->sb_ops[at] = (struct block_op){
+        .kind = BLOCK_WRITE,
+        .flags = BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND,
+        .dev = m->dev,
+        .iov = &m->buf_iov,
+        .iov_count = 1,
+        .offset = MD_SUPERBLOCK_OFFSET_BYTES,
+    };
+}
+
+/* Returns how many of a->sb_ops have been filled in; *first of them have to come before the rest.
+ */
+static unsigned prepare_superblocks(struct array *a, unsigned *first)
 {
     unsigned count = 0;
 
+    *first = 0;
     list_for_each (it, &a->members) {
         struct member *m = container_of(it, struct member, link);
+        bool before;
         if (!gets_superblock(m))
             continue;
+        before = rises(a, m);
         compose_member(a, m);
         m->buf_iov = (struct iovec){
             m->buf, round_up(md_superblock_bytes(&m->sb), m->dev->logical_block_bytes)};
-        a->sb_targets[count] = m;
-        a->sb_ops[count++] = (struct block_op){
-            .kind = BLOCK_WRITE,
-            .flags = BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND,
-            .dev = m->dev,
-            .iov = &m->buf_iov,
-            .iov_count = 1,
-            .offset = MD_SUPERBLOCK_OFFSET_BYTES,
-        };
+        if (before && count > *first)
+            put_target(a, count, a->sb_targets[*first]);
+        put_target(a, before ? (*first)++ : count, m);
+        count++;
     }
     return count;
 }
 
 /* Fails the targets of those that failed. */
-static int fail_targets(struct array *a, unsigned count)
+static int fail_targets(struct array *a, unsigned first, unsigned count)
 {
     unsigned failed = 0;
 
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = first; i < first + count; i++)
         if (a->sb_ops[i].result)
             a->sb_targets[failed++] = a->sb_targets[i];
     return members_fail(a, a->sb_targets, failed);
 }
 
+static int run_superblocks(struct array *a, unsigned first, unsigned count)
+{
+    return count && blockdev_run(a->sb_ops + first, count) ? fail_targets(a, first, count) : 0;
+}
+
+/*
+ * Who rises says so itself before the others rely on it: else a crash could leave superblocks that
+ * count a member out beside that of the one which took its place, as incomplete as before; and of
+ * one that was a spare Linux 6.8 and later take the role from the others, as if it were complete.
+ */
 static int write_round(struct array *a)
 {
-    unsigned count;
+    unsigned count, first;
     int rc;
 
     compose(a);
@@ -352,8 +387,14 @@ static int write_round(struct array *a)
     if (rc)
         return rc;
     compose_roles(a); /* without members whose bitmap could not be written */
-    count = prepare_superblocks(a);
-    return blockdev_run(a->sb_ops, count) ? fail_targets(a, count) : 0;
+    count = prepare_superblocks(a, &first);
+    rc = run_superblocks(a, 0, first);
+    if (rc)
+        return rc;
+    compose_roles(a); /* without those that could not rise */
+    for (unsigned i = first; first && i < count; i++)
+        compose_member(a, a->sb_targets[i]);
+    return run_superblocks(a, first, count - first);
 }
 
 /* Those whose members' states say so. */

@@ -253,6 +253,69 @@ static void test_one_update_ahead_and_away_is_out_of_date(void)
     run_in_rt(ahead_and_away);
 }
 
+static uint64_t events_on(struct rig *r, unsigned disk)
+{
+    struct md_superblock sb;
+
+    rig_read_superblock(r, disk, &sb);
+    return sb.events;
+}
+
+static void place_spare(void *arg)
+{
+    struct array *a = ((struct rig *)arg)->array;
+
+    CU_ASSERT_EQUAL(array_place_member(a, members_find(a, "d3"), 2, MEMBER_RECOVERING, false), 0);
+}
+
+static void complete_spare(void *arg)
+{
+    struct array *a = ((struct rig *)arg)->array;
+
+    atomic_store(&members_find(a, "d3")->state, MEMBER_IN_SYNC);
+    co_mutex_lock(&a->update);
+    members_settle(a);
+    CU_ASSERT_EQUAL(members_write_superblocks(a), 0);
+    co_mutex_unlock(&a->update);
+}
+
+/* While d3's superblock is on its way, nobody else's is. */
+static void expect_first(struct rig *r, void (*change)(void *rig))
+{
+    uint64_t events = events_on(r, 0);
+
+    fault_add(r->disks[3].fault,
+        &(struct fault_rule){.kind = BLOCK_WRITE, .offset = 4096, .length = 512, .hold = true});
+    CU_ASSERT_EQUAL(co_start("change", change, r), 0);
+    fault_wait_held(r->disks[3].fault, 1);
+    co_sleep_ns(UINT64_C(5000000));
+    CU_ASSERT_EQUAL(events_on(r, 0), events);
+    CU_ASSERT_EQUAL(events_on(r, 1), events);
+    fault_clear(r->disks[3].fault);
+    fault_release(r->disks[3].fault);
+    co_mutex_lock(&r->array->update); /* the change has ended */
+    co_mutex_unlock(&r->array->update);
+    CU_ASSERT_EQUAL(events_on(r, 3), events + 1);
+    CU_ASSERT_EQUAL(events_on(r, 0), events + 1);
+}
+
+static void who_rises_is_first(void)
+{
+    struct rig r;
+
+    rig_init(&r, 4);
+    rig_create(&r, 1, 0, 3, 1);
+    CU_ASSERT_EQUAL(array_fail(r.array, "d2", NULL), 0);
+    expect_first(&r, place_spare);
+    expect_first(&r, complete_spare);
+    rig_end(&r);
+}
+
+static void test_who_rises_says_so_first(void)
+{
+    run_in_rt(who_rises_is_first);
+}
+
 CU_TestInfo control_tests[] = {
     {"a spare that was away gets a new number", test_a_spare_that_was_away_gets_a_new_number},
     {"a spare has the bitmap that it names", test_a_spare_has_the_bitmap_that_it_names},
@@ -265,6 +328,7 @@ CU_TestInfo control_tests[] = {
     {"who misses a bit is faulty before the data", test_who_misses_a_bit_is_faulty_before_the_data},
     {"one update behind is caught up before the next",
         test_one_update_behind_is_caught_up_before_the_next},
+    {"who rises says so before the others", test_who_rises_says_so_first},
     {"one update ahead and away is out of date", test_one_update_ahead_and_away_is_out_of_date},
     CU_TEST_INFO_NULL,
 };
