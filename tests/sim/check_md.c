@@ -208,6 +208,29 @@ static void check_same_update(struct look *l, unsigned i)
             name_of(l, i), name_of(l, (unsigned)l->c->freshest), s->events);
 }
 
+static bool is_taken(const struct look *l, uint32_t number)
+{
+    for (unsigned i = 0; i < l->c->disk_count; i++)
+        if (is_candidate(l, i) && takes_part(l, i) && l->c->disks[i].number == number)
+            return true;
+    return false;
+}
+
+/*
+ * Linux takes the role of one that is behind from the freshest superblock, and from its own that it
+ * is not complete: a spare's does not say so, so it would be taken for in sync.
+ */
+static void check_spare(struct look *l, unsigned i)
+{
+    const struct check_super *s = &l->supers[i];
+    uint16_t role = check_super_role(l->fresh, s->number);
+
+    if (l->c->disks[i].state == CHECK_MD_SPARE && s->events < l->fresh->events &&
+        check_role_is_active(role) && !is_taken(l, s->number))
+        PROBLEM(l, "%s is a spare, to which %s gives role %u: Linux would take it for in sync",
+            name_of(l, i), name_of(l, (unsigned)l->c->freshest), role);
+}
+
 static void check_agreement(struct look *l, unsigned i)
 {
     const struct check_super *s = &l->supers[i];
@@ -401,8 +424,11 @@ static void check_members(struct look *l)
 
     sort_members(l);
     find_shape(l);
-    for (unsigned i = 0; i < c->disk_count; i++)
+    for (unsigned i = 0; i < c->disk_count; i++) {
         check_agreement(l, i);
+        if (is_candidate(l, i))
+            check_spare(l, i);
+    }
     check_all_unique(l);
     for (unsigned i = 0; i < c->disk_count; i++)
         if (is_candidate(l, i))

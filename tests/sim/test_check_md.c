@@ -503,6 +503,12 @@ static void test_events(void)
     set_events(3, 1); /* a spare's mean nothing */
     CU_ASSERT(look(&bench));
     CU_ASSERT_EQUAL(bench.c.disks[3].state, CHECK_MD_SPARE);
+    for (unsigned i = 0; i < 3; i += 2) {
+        poke(&bench, i, ROLES + 6, 2, 1);
+        correct_checksum(&bench, i);
+    }
+    CU_ASSERT(!look(&bench));
+    expect_said(&bench, "a spare with a role", "d3 is a spare, to which d0 gives role 1");
     clear(&bench);
 }
 
