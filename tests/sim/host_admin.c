@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host_trouble.h"
+
 static const struct {
     admin_action *act;
     unsigned weight;
@@ -117,6 +119,25 @@ static bool may_be_refused(int rc, admin_refusals refusals)
     return false;
 }
 
+static void look(struct admin *a, struct host_state *seen)
+{
+    struct error err = {0};
+    json_t *status;
+
+    if (ask(a, "status", NULL, &status, &err))
+        sim_fail("status is refused: %s", err.text);
+    host_read_status(status, seen);
+    json_decref(status);
+}
+
+void admin_settle(struct admin *a)
+{
+    struct host_state seen;
+
+    look(a, &seen);
+    host_settle(&seen);
+}
+
 /* While it is being done: else hardly a cut would meet it. */
 static void aim_cut(void)
 {
@@ -137,34 +158,21 @@ bool admin_change(struct admin *a, const char *method, json_t *params, admin_ref
     rc = ask(a, method, params, &result, &err);
     if (rc == 0) {
         host_done();
+        host->unsaved = false;
         if ((job = json_object_get(result, "job")))
             a->job = json_integer_value(job);
         json_decref(result);
         return true;
     }
+    if ((rc == -ENOSPC || rc == -EIO) && trouble_uncertain()) {
+        host->unsaved = true;
+        admin_settle(a);
+        return false;
+    }
     if (!may_be_refused(rc, refusals))
         sim_fail("%s is refused: %s: %s", method, strerrorname_np(-rc), err.text);
     host_refused();
     return false;
-}
-
-static void look(struct admin *a, struct host_state *seen)
-{
-    struct error err = {0};
-    json_t *status;
-
-    if (ask(a, "status", NULL, &status, &err))
-        sim_fail("status is refused: %s", err.text);
-    host_read_status(status, seen);
-    json_decref(status);
-}
-
-void admin_settle(struct admin *a)
-{
-    struct host_state seen;
-
-    look(a, &seen);
-    host_settle(&seen);
 }
 
 static admin_action *choose_action(struct admin *a)

@@ -100,13 +100,21 @@ bool admin_array_create(struct admin *a)
         refusals);
 }
 
+/* Members that can be done without: where one has trouble, only that one. */
+static uint32_t may_go(const struct host_array *array)
+{
+    uint32_t victims = array->members & host->victims;
+
+    return victims ? victims : array->members;
+}
+
 bool admin_array_fail(struct admin *a)
 {
     static admin_refusals refusals = {EBUSY}; /* the last copy */
     int slot = admin_choose(a, arrays_that(has_copies)), disk;
     struct host_array *array = &host->then.arrays[slot < 0 ? 0 : slot];
 
-    if (slot < 0 || (disk = admin_choose(a, array->members)) < 0)
+    if (slot < 0 || (disk = admin_choose(a, may_go(array))) < 0)
         return false;
     array->members &= ~(1u << disk);
     array->unsettled &= ~(1u << disk);
@@ -162,7 +170,7 @@ bool admin_array_replace(struct admin *a)
 
     if (slot < 0)
         return false;
-    disk = admin_choose(a, array->members & ~array->spares);
+    disk = admin_choose(a, may_go(array) & ~array->spares);
     with = admin_choose(a, host_free_disks());
     if (disk < 0 || with < 0)
         return false;
@@ -211,7 +219,8 @@ bool admin_array_stop(struct admin *a)
 
     if (slot < 0)
         return false;
-    host->then.arrays[slot].presence = HOST_STOPPED;
+    host->then.arrays[slot].presence =
+        host->now.arrays[slot].unsettled & host->victims ? HOST_DOUBTFUL : HOST_STOPPED;
     return admin_change(a, "array.stop", named(&host->now.arrays[slot]), refusals);
 }
 

@@ -65,7 +65,7 @@ static void check_members(unsigned slot)
     uint8_t uuid[16];
 
     for (unsigned i = 0; i < HOST_DISKS; i++)
-        if ((a->members | a->attached) & 1u << i)
+        if (((a->members | a->attached) & 1u << i) && sim->disks[i].present)
             disks[count++] = check_sim_disk(&sim->disks[i]);
     parse_uuid(a->uuid, uuid);
     if (!check_md(c, disks, count, uuid) || !check_copies_agree(c, 0, c->layout.size_bytes))

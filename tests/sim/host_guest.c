@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "host_nbd.h"
+#include "host_trouble.h"
 #include "rt/worker.h"
 
 #define TRANSFER_MAX  (64u << 10)
@@ -102,7 +103,8 @@ static void judge(unsigned volume, const struct nbd_call *call, int rc)
     SIM_TRACE("guest: %s %s %llu+%u%s: %d", host->now.volumes[volume].name, names[call->type],
         (unsigned long long)call->offset, call->length,
         call->flags & NBD_CMD_FLAG_FUA ? " fua" : "", rc);
-    if (rc == 0 || ((rc == -ENOTCONN || rc == -ESHUTDOWN) && volumes[volume].withdrawn))
+    if (rc == 0 || ((rc == -ENOTCONN || rc == -ESHUTDOWN) && volumes[volume].withdrawn) ||
+        (rc == -EIO && trouble_excuses(volume)))
         return;
     sim_fail("volume %s: %s of %u bytes at %llu fails: %s", host->now.volumes[volume].name,
         names[call->type], call->length, (unsigned long long)call->offset, strerror(-rc));
@@ -219,7 +221,7 @@ static void work(void *arg)
 
     while (s->requests > 0) {
         s->requests--;
-        if (do_something(s))
+        if (do_something(s) == -ENOTCONN)
             break;
         pause_a_little();
     }

@@ -12,6 +12,7 @@
 #include "host_admin.h"
 #include "host_check.h"
 #include "host_guest.h"
+#include "host_trouble.h"
 #include "host_world.h"
 #include "rt/worker.h"
 #include "scenario.h"
@@ -43,6 +44,7 @@ static void configure(struct config *c)
     set(c, "daemon", "socket", HOST_SOCKET);
     set(c, "daemon", "workers", workers);
     set(c, "scan", "paths", "/disks");
+    set(c, "archive", "keep", "3");
     c->host = strdup("sim");
     if (!c->host)
         sim_fail("out of memory");
@@ -61,16 +63,20 @@ static void use(struct admin *admin)
     struct sim_random *r = &sim->random[SIM_ADMIN];
     unsigned actions = ops(1 + (unsigned)sim_below(r, ACTIONS_MAX));
     unsigned guests = 1 + (unsigned)sim_below(r, GUESTS_MAX);
-    struct wait_group ended;
+    struct wait_group ended, troubled;
 
     wait_group_init(&ended);
+    wait_group_init(&troubled);
     guests_start(guests, ops(1 + (unsigned)sim_below(r, REQUESTS_MAX)), &ended);
+    trouble_begin(&troubled);
     while (actions-- > 0) {
         admin_act(admin);
         if (sim_one_in(r, 2))
             co_sleep_ns(sim_below(r, PAUSE_NS_MAX));
     }
     wait_group_wait(&ended);
+    trouble_end();
+    wait_group_wait(&troubled);
 }
 
 /* A machine's life. */
@@ -162,11 +168,13 @@ static void run_host(const struct scenario_options *options)
         host->workers = options->workers_max;
     if (options->machines_max && options->machines_max < machines)
         machines = options->machines_max;
+    host->trouble = (enum host_trouble)sim_below(&sim->random[SIM_FAULTS], HOST_TROUBLES);
     add_disks();
     while (machines-- > 0 && !*sim->failure) {
         choose_cut();
         if (machines == 0)
             sim->cut = (struct sim_cut){0};
+        trouble_between(machines == 0);
         end_machine(sim_live(live, NULL));
     }
 }

@@ -37,7 +37,7 @@ uint32_t host_free_disks(void)
     for (unsigned i = 0; i < HOST_GROUPS; i++)
         if (host->now.groups[i].there)
             used |= host->now.groups[i].disks;
-    return ~used & ((1u << HOST_DISKS) - 1);
+    return ~(used | host->victims) & ((1u << HOST_DISKS) - 1);
 }
 
 void host_take_disks(uint32_t disks)
@@ -153,7 +153,8 @@ static void read_array(const json_t *array, struct host_state *seen)
     a->raid_disks = (uint32_t)number_of(array, "raid_disks");
     json_array_foreach (json_object_get(array, "members"), i, member)
         read_member(member, a);
-    a->loose = a->in_sync < a->raid_disks || number_of(array, "unsynced_bytes") > 0;
+    a->loose = a->in_sync < a->raid_disks || number_of(array, "unsynced_bytes") > 0 ||
+               (a->attached & host->victims);
     if (!strcmp(text_of(array, "state"), "failed"))
         sim_fail("array %s has failed", name);
 }
@@ -281,7 +282,7 @@ static bool volume_is(
                                 want->size_bytes != seen->size_bytes))
         snprintf(d->text, sizeof d->text, "volume %s is %s of %u bytes instead of %u", want->name,
             seen->name, (unsigned)seen->size_bytes, (unsigned)want->size_bytes);
-    else if (want->there && want->exported != seen->exported)
+    else if (want->there && want->exported != seen->exported && !host->unsaved)
         snprintf(d->text, sizeof d->text, "volume %s is %sexported", want->name,
             seen->exported ? "" : "not ");
     else
@@ -376,10 +377,10 @@ void host_settle(const struct host_state *seen)
         return;
     }
     if (!host->changing)
-        sim_fail("after a start: %s", from_now.text);
+        sim_fail("it is not as it was: %s", from_now.text);
     if (!state_is(&host->then, seen, free, &from_then))
-        sim_fail("after a start it is neither as before a change (%s) nor as after it (%s)",
-            from_now.text, from_then.text);
+        sim_fail("it is neither as before a change (%s) nor as after it (%s)", from_now.text,
+            from_then.text);
     take_over(&host->then, seen);
 }
 

@@ -72,6 +72,15 @@ struct host_state {
     struct host_volume volumes[HOST_VOLUMES];
 };
 
+/* What goes wrong in a seed besides cuts (host_trouble.h). */
+enum host_trouble {
+    HOST_TROUBLE_NONE,
+    HOST_TROUBLE_MEMBERS,
+    HOST_TROUBLE_SINGLE,
+    HOST_TROUBLE_FILES,
+    HOST_TROUBLES
+};
+
 struct host_world {
     const struct scenario_options *options;
     unsigned workers;
@@ -79,6 +88,10 @@ struct host_world {
     unsigned names;       /* given so far: no name is used twice */
     uint32_t contents;    /* the same, of models */
     struct host_state now, then;
+    enum host_trouble trouble;
+    uint32_t victims;  /* disks that their arrays may lose, or have lost, a bit each */
+    uint32_t fragile;  /* disks without copies that have had errors in this machine */
+    bool unsaved;      /* the last change may not be remembered */
     uint32_t unpinned; /* volumes whose models are, a bit each */
     bool changing;     /* `then` has been asked for and not been answered */
 };
@@ -88,7 +101,8 @@ extern struct model *host_models; /* of each volume */
 /* What the daemon's `status` says, in the slots of `now` and `then`. Fails the machine for what
  * nobody has made, and for what is remembered and missing. */
 void host_read_status(json_t *status, struct host_state *seen);
-/* After a start: `seen` must be as now or as then; becomes what is known. */
+/* After a start, or when nobody knows whether a request has been done: `seen` must be as now or as
+ * then; becomes what is known. */
 void host_settle(const struct host_state *seen);
 /* At any other time: `seen` must be as now; takes over what changes by itself. */
 void host_compare(const struct host_state *seen);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What goes wrong on a simulated host besides cuts, such that no data may be lost by it: at most
+ * one disk of an array with copies at a time, and only while all its copies are good; single errors
+ * in the data of disks without copies, which may then be handed on; small files that cannot be
+ * written. Nothing here ever excuses wrong data.
+ */
+#ifndef ASHLAR_TESTS_SIM_HOST_TROUBLE_H
+#define ASHLAR_TESTS_SIM_HOST_TROUBLE_H
+
+#include <stdbool.h>
+
+#include "host_world.h"
+#include "rt/sync.h"
+
+/* In a machine whose status has been looked at: some trouble now and then, until trouble_end. */
+void trouble_begin(struct wait_group *g);
+void trouble_end(void);
+/* Between two machines: some disks recover, others are hurt. */
+void trouble_between(bool last);
+
+/* Whether a request to that volume may end with -EIO. */
+bool trouble_excuses(unsigned volume);
+/* Whether small files could not be written, or disks without copies had errors: a change may have
+ * been refused for it, or been done and not be remembered. */
+bool trouble_uncertain(void);
+
+#endif
