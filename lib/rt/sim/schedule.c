@@ -17,6 +17,8 @@
 #define THREAD_STACK_ALIGN 64
 /* Turns of one machine: some thousand times what any does that gets on. */
 #define TURNS_MAX 3000000u
+/* How long somebody who could run may be kept from it. */
+#define BUSY_NS_MAX 10000000u
 
 static struct sim_thread threads[WORKERS_MAX];
 static unsigned thread_count; /* those from here on have never been used */
@@ -173,12 +175,18 @@ static void give_turn(struct sim_thread *t)
     fiber_switch(&scheduler, t->resumed);
 }
 
+/* Processors are slow, but not as slow as a disk that has stalled. */
+static bool io_is_near(void)
+{
+    return io_next_ns() <= sim->now_ns + BUSY_NS_MAX && sim_one_in(sim_stream(SIM_SCHEDULE), 8);
+}
+
 static void run_until_ended(const struct sim_thread *main)
 {
     while (main->state != THREAD_ENDED) {
         struct sim_thread *t = choose_thread();
 
-        if (!t || (io_next_ns() != UINT64_MAX && sim_one_in(sim_stream(SIM_SCHEDULE), 8)))
+        if (!t || io_is_near())
             go_on();
         else
             give_turn(t);
