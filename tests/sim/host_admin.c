@@ -119,23 +119,26 @@ static bool may_be_refused(int rc, admin_refusals refusals)
     return false;
 }
 
-static void look(struct admin *a, struct host_state *seen)
+/* False: nobody knows what it should be. */
+static bool look(struct admin *a, struct host_state *seen)
 {
     struct error err = {0};
     json_t *status;
 
     if (ask(a, "status", NULL, &status, &err))
         sim_fail("status is refused: %s", err.text);
-    host_read_status(status, seen);
+    if (!trouble_beyond())
+        host_read_status(status, seen);
     json_decref(status);
+    return !trouble_beyond();
 }
 
 void admin_settle(struct admin *a)
 {
     struct host_state seen;
 
-    look(a, &seen);
-    host_settle(&seen);
+    if (look(a, &seen))
+        host_settle(&seen);
 }
 
 /* While it is being done: else hardly a cut would meet it. */
@@ -158,12 +161,14 @@ bool admin_change(struct admin *a, const char *method, json_t *params, admin_ref
     rc = ask(a, method, params, &result, &err);
     if (rc == 0) {
         host_done();
-        host->unsaved = false;
+        host->unsaved = host->unsaved && !strncmp(method, "job.", 4); /* these save nothing */
         if ((job = json_object_get(result, "job")))
             a->job = json_integer_value(job);
         json_decref(result);
         return true;
     }
+    if (trouble_beyond()) /* the next machine will tell */
+        return false;
     if ((rc == -ENOSPC || rc == -EIO) && trouble_uncertain()) {
         host->unsaved = true;
         admin_settle(a);
@@ -175,10 +180,13 @@ bool admin_change(struct admin *a, const char *method, json_t *params, admin_ref
     return false;
 }
 
+/* Where members fail, new ones have to come. */
 static admin_action *choose_action(struct admin *a)
 {
     unsigned total = 0, at, i = 0;
 
+    if (host->trouble == HOST_TROUBLE_MEMBERS && sim_one_in(a->random, 3))
+        return sim_one_in(a->random, 2) ? admin_array_remove : admin_array_add;
     for (unsigned k = 0; k < sizeof actions / sizeof *actions; k++)
         total += actions[k].weight;
     at = (unsigned)sim_below(a->random, total);
@@ -191,9 +199,11 @@ void admin_act(struct admin *a)
 {
     struct host_state seen;
 
-    host->then = host->now;
-    for (unsigned tries = 0; tries < 20 && !choose_action(a)(a); tries++)
+    for (unsigned tries = 0; tries < 20 && !trouble_beyond(); tries++) {
         host->then = host->now;
-    look(a, &seen);
-    host_compare(&seen);
+        if (choose_action(a)(a))
+            break;
+    }
+    if (!trouble_beyond() && look(a, &seen))
+        host_compare(&seen);
 }

@@ -28,7 +28,7 @@ void admin_serve_all(struct admin *a);
 void admin_act(struct admin *a);
 
 /* What the kinds of changes are made of; refusals they may meet, 0 at the end. */
-#define ADMIN_REFUSALS_MAX 4
+#define ADMIN_REFUSALS_MAX 8
 typedef const int admin_refusals[ADMIN_REFUSALS_MAX];
 /* Asks for host->then, of which the caller has made what will be. Whether it has been done; another
  * refusal than these fails the machine. Takes params. */

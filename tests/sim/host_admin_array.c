@@ -176,7 +176,7 @@ bool admin_array_replace(struct admin *a)
         return false;
     array->members |= 1u << with;
     array->attached |= 1u << with;
-    array->unsettled |= 1u << with | 1u << disk;
+    array->unsettled |= 1u << with | 1u << disk | array->spares;
     host_take_disks(1u << with);
     host_loosen((unsigned)slot);
     params = with_member(array, (unsigned)disk);
@@ -227,7 +227,7 @@ bool admin_array_stop(struct admin *a)
 /* One whose destruction was cut off may lack anything. */
 bool admin_array_assemble(struct admin *a)
 {
-    static admin_refusals whole = {0}, doubtful = {ENXIO, ENODATA, EINVAL, EBADMSG};
+    static admin_refusals whole = {0}, doubtful = {ENXIO, ENODATA, EINVAL, EBADMSG, ENOENT, EIO};
     int slot = admin_choose(a, arrays_that(is_down));
     struct host_array *array = &host->then.arrays[slot < 0 ? 0 : slot];
     bool stopped = array->presence == HOST_STOPPED;

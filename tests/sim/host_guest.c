@@ -104,7 +104,7 @@ static void judge(unsigned volume, const struct nbd_call *call, int rc)
         (unsigned long long)call->offset, call->length,
         call->flags & NBD_CMD_FLAG_FUA ? " fua" : "", rc);
     if (rc == 0 || ((rc == -ENOTCONN || rc == -ESHUTDOWN) && volumes[volume].withdrawn) ||
-        (rc == -EIO && trouble_excuses(volume)))
+        trouble_excuses(volume, rc))
         return;
     sim_fail("volume %s: %s of %u bytes at %llu fails: %s", host->now.volumes[volume].name,
         names[call->type], call->length, (unsigned long long)call->offset, strerror(-rc));
@@ -237,7 +237,7 @@ static int connect_to(struct session *s, unsigned volume)
     host_target(&host->now, volume, target);
     rc = nbd_client_open(&s->client, HOST_NBD_SOCKET, target, one_in(2));
     SIM_TRACE("guest: connects to %s: %d", target, rc);
-    if (rc && !volumes[volume].withdrawn)
+    if (rc && !volumes[volume].withdrawn && !trouble_beyond())
         sim_fail("%s: cannot connect: %s", target, strerror(-rc));
     return rc;
 }
@@ -318,7 +318,7 @@ static void verify(unsigned volume)
     if (!s)
         sim_fail("out of memory");
     if (connect_to(s, volume) == 0) {
-        if (s->client.size_bytes != size_bytes)
+        if (s->client.size_bytes != size_bytes && !trouble_beyond())
             sim_fail("volume %s: served with %llu bytes", host->now.volumes[volume].name,
                 (unsigned long long)s->client.size_bytes);
         for (uint64_t at = 0; at < size_bytes; at += TRANSFER_MAX)

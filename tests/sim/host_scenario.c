@@ -23,6 +23,7 @@
 #define GUESTS_MAX   3u
 #define REQUESTS_MAX 40u
 #define PAUSE_NS_MAX 50000000u
+#define TIME_NS_MAX  UINT64_C(3000000000)
 
 static void set(struct config *c, const char *section, const char *key, const char *value)
 {
@@ -69,7 +70,7 @@ static void use(struct admin *admin)
     wait_group_init(&troubled);
     guests_start(guests, ops(1 + (unsigned)sim_below(r, REQUESTS_MAX)), &ended);
     trouble_begin(&troubled);
-    while (actions-- > 0) {
+    while (actions-- > 0 && !trouble_beyond()) {
         admin_act(admin);
         if (sim_one_in(r, 2))
             co_sleep_ns(sim_below(r, PAUSE_NS_MAX));
@@ -116,6 +117,9 @@ static void choose_cut(void)
     sim->cut = (struct sim_cut){.kill = kill,
         .writes = cut ? 1 + sim_below(r, UINT64_C(2) << sim_below(r, 10)) : 0,
         .phase = (enum sim_phase)sim_below(r, SIM_PHASES)};
+    if (cut && sim_one_in(r, 8))
+        sim->cut =
+            (struct sim_cut){.kill = kill, .at_ns = sim->now_ns + 1 + sim_below(r, TIME_NS_MAX)};
 }
 
 static void add_disks(void)

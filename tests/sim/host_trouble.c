@@ -7,14 +7,15 @@
 #include "rt/sim/fs.h"
 #include "rt/worker.h"
 
-#define PAUSE_NS_MAX  30000000u
+#define PAUSE_NS_MAX  10000000u
+#define TIMES_MAX     6u /* in a machine */
 #define STALL_NS_MAX  UINT64_C(180000000000)
 #define SUPERBLOCK    4096u
 #define DATA_FROM     (2200u << 10) /* past the metadata of groups, also on arrays */
 #define LATENT_MAX    64u           /* sectors */
 #define CORRUPT_BYTES 64u
 
-static bool ending, files_fail;
+static bool ending, files_fail, beyond;
 
 static uint64_t pick(uint64_t limit)
 {
@@ -94,6 +95,7 @@ static const struct {
     {FAULT_STALL, stall},
     {FAULT_GONE, take_away},
 };
+#define BEYOND_TROUBLES 4u /* of them: those after which a disk is as good as before */
 
 /* An array with all copies good, of which nothing is being changed. */
 static bool can_lose_one(unsigned slot)
@@ -165,6 +167,24 @@ static void hurt_single(void)
     fault_count(fault);
 }
 
+static void hurt_any(void)
+{
+    unsigned choice = (unsigned)pick(BEYOND_TROUBLES), disk = (unsigned)pick(HOST_DISKS);
+
+    if (!allowed(troubles[choice].fault))
+        return;
+    SIM_TRACE(
+        "trouble: beyond, %s of %s", fault_names[troubles[choice].fault], sim->disks[disk].path);
+    beyond = true;
+    for (unsigned i = 0; i < HOST_ARRAYS; i++) {
+        host->now.arrays[i].unsettled |= host->now.arrays[i].members;
+        host->then.arrays[i].unsettled |= host->then.arrays[i].members;
+        host_loosen(i);
+    }
+    troubles[choice].begin(&sim->disks[disk]);
+    fault_count(troubles[choice].fault);
+}
+
 static void hurt_files(void)
 {
     if (!allowed(FAULT_NO_SPACE))
@@ -175,27 +195,41 @@ static void hurt_files(void)
     fault_count(FAULT_NO_SPACE);
 }
 
+static void make_some(void)
+{
+    switch (host->trouble) {
+    case HOST_TROUBLE_MEMBERS:
+        hurt_member();
+        break;
+    case HOST_TROUBLE_SINGLE:
+        hurt_single();
+        break;
+    case HOST_TROUBLE_FILES:
+        hurt_files();
+        break;
+    default:
+        hurt_any();
+    }
+}
+
 static void make_trouble(void *arg)
 {
     struct wait_group *g = arg;
+    unsigned left = 1 + (unsigned)pick(TIMES_MAX);
 
-    while (!ending) {
-        co_sleep_ns(pick(PAUSE_NS_MAX));
+    while (!ending && left > 0) {
+        co_sleep_ns(pick(PAUSE_NS_MAX << pick(4)));
         if (ending)
             break;
-        if (host->trouble == HOST_TROUBLE_MEMBERS)
-            hurt_member();
-        else if (host->trouble == HOST_TROUBLE_SINGLE && one_in(4))
-            hurt_single();
-        else if (host->trouble == HOST_TROUBLE_FILES && one_in(8))
-            hurt_files();
+        make_some();
+        left--;
     }
     wait_group_done(g);
 }
 
 void trouble_begin(struct wait_group *g)
 {
-    if (host->trouble == HOST_TROUBLE_NONE)
+    if (host->trouble == HOST_TROUBLE_NONE || one_in(3))
         return;
     wait_group_add(g, 1);
     if (co_start("trouble", make_trouble, g))
@@ -243,6 +277,8 @@ void trouble_between(bool last)
     for (unsigned i = 0; i < HOST_DISKS; i++) {
         sim->disks[i].stalled_until_ns = 0;
         memset(sim->disks[i].faults, 0, sizeof sim->disks[i].faults);
+        if (host->trouble == HOST_TROUBLE_BEYOND)
+            recover(i);
         if ((host->victims & 1u << i) && (last || one_in(2)))
             recover(i);
     }
@@ -252,11 +288,16 @@ void trouble_between(bool last)
     host->fragile = 0;
 }
 
-bool trouble_excuses(unsigned volume)
+bool trouble_beyond(void)
+{
+    return beyond;
+}
+
+bool trouble_excuses(unsigned volume, int rc)
 {
     const struct host_volume *v = &host->now.volumes[volume];
 
-    return (single_disks(&host->now.groups[v->group]) & host->fragile) != 0;
+    return beyond || (rc == -EIO && (single_disks(&host->now.groups[v->group]) & host->fragile));
 }
 
 bool trouble_uncertain(void)

@@ -24,26 +24,29 @@ void host_name(char kind, char name[HOST_NAME])
     snprintf(name, HOST_NAME, "%c%u", kind, host->names++);
 }
 
-uint32_t host_free_disks(void)
+static uint32_t used_disks(const struct host_state *s)
 {
     uint32_t used = 0;
 
-    for (unsigned i = 0; i < HOST_ARRAYS; i++) {
-        const struct host_array *a = &host->now.arrays[i];
-
-        if (a->presence == HOST_THERE || a->presence == HOST_STOPPED)
-            used |= a->members | a->attached;
-    }
+    for (unsigned i = 0; i < HOST_ARRAYS; i++)
+        if (s->arrays[i].presence == HOST_THERE || s->arrays[i].presence == HOST_STOPPED)
+            used |= s->arrays[i].members | s->arrays[i].attached;
     for (unsigned i = 0; i < HOST_GROUPS; i++)
-        if (host->now.groups[i].there)
-            used |= host->now.groups[i].disks;
-    return ~(used | host->victims) & ((1u << HOST_DISKS) - 1);
+        if (s->groups[i].there)
+            used |= s->groups[i].disks;
+    return used;
 }
 
-void host_take_disks(uint32_t disks)
+uint32_t host_free_disks(void)
+{
+    return ~(used_disks(&host->now) | host->victims | host->ghosts) & ((1u << HOST_DISKS) - 1);
+}
+
+/* What is left of an array loses the disks that have been taken. */
+static void strip(struct host_state *s, uint32_t disks)
 {
     for (unsigned i = 0; i < HOST_ARRAYS; i++) {
-        struct host_array *a = &host->then.arrays[i];
+        struct host_array *a = &s->arrays[i];
 
         if (a->presence != HOST_DOUBTFUL)
             continue;
@@ -52,6 +55,11 @@ void host_take_disks(uint32_t disks)
         if (!a->attached)
             *a = (struct host_array){0};
     }
+}
+
+void host_take_disks(uint32_t disks)
+{
+    strip(&host->then, disks);
 }
 
 const struct host_group *host_group_of(unsigned array)
@@ -135,17 +143,34 @@ static void read_member(const json_t *member, struct host_array *a)
         a->in_sync++;
 }
 
+static bool was_given(const char *name)
+{
+    unsigned number;
+
+    return sscanf(name, "%*c%u", &number) == 1 && number < host->names;
+}
+
+/*
+ * A disk that was taken out of an array goes on carrying it. When the array is destroyed meanwhile
+ * and the disk, for all it knows, is complete without the others, the next start brings up what it
+ * carries: an array that has been, perhaps with a group on it. Its disks are in use then.
+ */
+static void read_ghost(const struct host_array *a)
+{
+    if (!was_given(a->name) || (a->attached & used_disks(&host->now)))
+        sim_fail("array %s is there, which nobody has made", a->name);
+    SIM_TRACE("ghost: array %s", a->name);
+    host->ghosts |= a->attached;
+}
+
 static void read_array(const json_t *array, struct host_state *seen)
 {
     const char *name = text_of(array, "name");
     int slot = find_array(name);
-    struct host_array *a;
+    struct host_array ghost = {0}, *a = slot < 0 ? &ghost : &seen->arrays[slot];
     json_t *member;
     size_t i;
 
-    if (slot < 0)
-        sim_fail("array %s is there, which nobody has made", name);
-    a = &seen->arrays[slot];
     a->presence = HOST_THERE;
     snprintf(a->name, sizeof a->name, "%.15s", name);
     snprintf(a->uuid, sizeof a->uuid, "%.39s", text_of(array, "uuid"));
@@ -155,7 +180,9 @@ static void read_array(const json_t *array, struct host_state *seen)
         read_member(member, a);
     a->loose = a->in_sync < a->raid_disks || number_of(array, "unsynced_bytes") > 0 ||
                (a->attached & host->victims);
-    if (!strcmp(text_of(array, "state"), "failed"))
+    if (slot < 0)
+        read_ghost(a);
+    else if (!strcmp(text_of(array, "state"), "failed"))
         sim_fail("array %s has failed", name);
 }
 
@@ -197,6 +224,8 @@ static void read_group(const json_t *group, struct host_state *seen)
     json_t *item;
     size_t i;
 
+    if (slot < 0 && was_given(name)) /* a ghost's */
+        return;
     if (slot < 0)
         sim_fail("group %s is there, which nobody has made", name);
     g = &seen->groups[slot];
@@ -217,6 +246,7 @@ void host_read_status(json_t *status, struct host_state *seen)
     size_t i;
 
     memset(seen, 0, sizeof *seen);
+    host->ghosts = 0;
     json_array_foreach (json_object_get(status, "arrays"), i, item)
         read_array(item, seen);
     json_array_foreach (json_object_get(status, "vgs"), i, item)
@@ -359,6 +389,7 @@ static void take_over(const struct host_state *want, const struct host_state *se
         if (want->arrays[i].presence >= HOST_STOPPED && a->presence == HOST_ABSENT)
             *a = want->arrays[i];
     }
+    strip(&known, used_disks(&known));
     host->now = known;
     host->changing = false;
     for (unsigned i = 0; i < HOST_VOLUMES; i++)

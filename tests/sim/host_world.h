@@ -78,6 +78,7 @@ enum host_trouble {
     HOST_TROUBLE_MEMBERS,
     HOST_TROUBLE_SINGLE,
     HOST_TROUBLE_FILES,
+    HOST_TROUBLE_BEYOND,
     HOST_TROUBLES
 };
 
@@ -89,9 +90,10 @@ struct host_world {
     uint32_t contents;    /* the same, of models */
     struct host_state now, then;
     enum host_trouble trouble;
-    uint32_t victims;  /* disks that their arrays may lose, or have lost, a bit each */
-    uint32_t fragile;  /* disks without copies that have had errors in this machine */
-    bool unsaved;      /* the last change may not be remembered */
+    uint32_t victims; /* disks that their arrays may lose, or have lost, a bit each */
+    uint32_t fragile; /* disks without copies that have had errors in this machine */
+    uint32_t ghosts;  /* disks of arrays that were destroyed while they were out of them, as seen */
+    bool unsaved;     /* the last change may not be remembered */
     uint32_t unpinned; /* volumes whose models are, a bit each */
     bool changing;     /* `then` has been asked for and not been answered */
 };
