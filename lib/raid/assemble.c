@@ -209,6 +209,7 @@ static struct md_bitmap_header new_header(const struct array *a, uint64_t room_b
     struct md_bitmap_header h = {
         .sync_size = a->geometry.sync_bytes / MD_SECTOR_BYTES,
         .daemon_sleep = MD_BITMAP_DAEMON_SLEEP,
+        .events = a->sb.events,
         .events_cleared = a->sb.events,
         .chunk_bytes = (uint32_t)md_bitmap_default_chunk_bytes(a->geometry.sync_bytes,
             MAX(MIN(space_bytes, room_bytes), (uint64_t)MD_BITMAP_ALIGN_BYTES)),
