@@ -208,33 +208,36 @@ static void count_missing(struct decision *d)
     }
 }
 
-/* It was about to get its role, from a spare or back by bitmap, when a crash kept its own
- * superblock from saying so. */
-static bool was_about_to(const struct decision *d, uint32_t dev_number)
+static bool is_taken_back(const struct decision *d, int role)
+{
+    for (unsigned i = 0; i < d->count; i++)
+        if (d->a->candidates[i].use == RAID_USE_STALE && d->a->candidates[i].may_readd &&
+            d->a->candidates[i].role == role)
+            return true;
+    return false;
+}
+
+/* A spare was about to get its role, or a former member to come back by bitmap, when a crash kept
+ * its own superblock from saying so; a fresher one may now come back instead. */
+static bool is_here(const struct decision *d, uint32_t dev_number)
 {
     for (unsigned i = 0; i < d->count; i++) {
         const struct raid_assembly_member *m = &d->a->candidates[i];
         if (d->candidates[i].sb->dev_number != dev_number)
             continue;
-        if ((m->use == RAID_USE_SPARE && is_current(d, &d->candidates[i])) ||
-            (m->use == RAID_USE_STALE && m->may_readd))
+        if (m->use <= RAID_USE_REPLACING ||
+            (m->use == RAID_USE_SPARE && is_current(d, &d->candidates[i])) ||
+            (m->use == RAID_USE_STALE && is_taken_back(d, m->role)))
             return true;
     }
     return false;
 }
 
-static bool had_member(const struct decision *d, unsigned role)
-{
-    for (uint32_t i = 0; i < d->fresh->max_dev; i++)
-        if (d->fresh->dev_roles[i] == role && !was_about_to(d, i))
-            return true;
-    return false;
-}
-
+/* Also a replacement, though its original is here: it may have taken over since. */
 static void count_absent(struct decision *d)
 {
-    for (unsigned role = 0; role < d->fresh->raid_disks; role++)
-        d->a->absent += d->a->members[role] < 0 && had_member(d, role);
+    for (uint32_t i = 0; i < d->fresh->max_dev; i++)
+        d->a->absent += md_role_is_active(d->fresh->dev_roles[i]) && !is_here(d, i);
 }
 
 static int not_enough(const struct decision *d, struct error *err)

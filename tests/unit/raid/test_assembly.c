@@ -245,6 +245,40 @@ static void test_readd_cut(void)
     free(m);
 }
 
+/* It was, while a fresher one that had the role was away; now that one comes back. */
+static void test_readd_cut_of_another(void)
+{
+    struct made *m = make(10, 0x102, 4, 5);
+
+    leave_behind(m, 1, 1, 4);
+    m->sb[4].events = 22;
+    m->sb[4].dev_roles[4] = 1;
+    m->sb[4].dev_roles[1] = MD_DISK_ROLE_SPARE;
+    for (unsigned i = 0; i < 4; i++)
+        m->sb[i].dev_roles[1] = 1;
+    starts(m, false);
+    CU_ASSERT_FALSE(m->a.candidates[1].may_readd);
+    CU_ASSERT(m->a.candidates[4].may_readd);
+    CU_ASSERT(m->a.missing == 1 && m->a.absent == 0);
+    m->candidates[1] = m->candidates[4]; /* the one that had it is away */
+    m->count = 4;
+    starts(m, false);
+    CU_ASSERT_EQUAL(m->a.absent, 1);
+    free(m);
+}
+
+/* Its superblock is as old as the day when another took its place, which is not here. */
+static void test_replaced(void)
+{
+    struct made *m = make(1, 0, 2, 2);
+
+    m->sb[0].dev_roles[2] = m->sb[1].dev_roles[2] = 1;
+    starts(m, false);
+    CU_ASSERT_EQUAL(m->a.candidates[1].use, RAID_USE_IN_SYNC);
+    CU_ASSERT(m->a.missing == 0 && m->a.absent == 1);
+    free(m);
+}
+
 /* It has run without the freshest: our bitmap knows nothing of what was written there. */
 static void test_readd_disowned(void)
 {
@@ -543,6 +577,7 @@ CU_TestInfo assembly_tests[] = {
     {"a faulty member is out, however fresh", test_faulty},
     {"who may come back by bitmap", test_readd},
     {"a crash while one comes back", test_readd_cut},
+    {"a crash while one comes back for another", test_readd_cut_of_another},
     {"who has run without us may not", test_readd_disowned},
     {"only one comes back for a role", test_readd_one},
     {"two halves that ran apart are refused", test_split_brain},
@@ -550,6 +585,7 @@ CU_TestInfo assembly_tests[] = {
     {"a member that recovers", test_recovering},
     {"spares", test_spares},
     {"a replacement", test_replacement},
+    {"one that may have been replaced", test_replaced},
     {"a dirty array, with and without a bitmap", test_dirty},
     {"a bitmap that does not fit does not count", test_bitmap_of_another},
     {"force takes the freshest of the stale, and only where needed", test_force},
