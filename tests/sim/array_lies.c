@@ -304,7 +304,7 @@ static void damage_bitmap(void)
 void array_lies(void)
 {
     array_start(machine.array);
-    if (!array_settle() || !array_in_sync())
+    if (!array_settle() || !array_in_sync() || world->bad_disks)
         return;
     switch (draw(6)) {
     case 0:

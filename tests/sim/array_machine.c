@@ -168,16 +168,16 @@ static void trace_members(void)
             SIM_TRACE("%s is %s", sim->disks[i].path, array_member_state_name(states[i]));
 }
 
-/* With what is there, or with all. */
+/* With what is there, or with all; fate may strike again meanwhile. */
 static void gather(struct found *f)
 {
     find_members(f);
-    if (enough(f))
-        return;
-    SIM_TRACE("disks %x are not enough: all are mended", f->disks);
-    close_found(f);
-    array_mend_all();
-    find_members(f);
+    for (unsigned i = 0; !enough(f) && i < TRIES_MAX; i++) {
+        SIM_TRACE("disks %x are not enough: all are mended", f->disks);
+        close_found(f);
+        array_mend_all();
+        find_members(f);
+    }
     if (!enough(f))
         sim_fail("only disks %x have a superblock of the array", f->disks);
 }
