@@ -24,6 +24,8 @@
     X(RECOVERY_MISSES_WRITES, "recovery-misses-writes", "guests' writes pass a new member by")     \
     X(RECOVERY_UNLOCKED, "recovery-unlocked", "recovery copies a range without its lock")          \
     X(CHECKPOINT_EARLY, "checkpoint-early", "how far recovery came is recorded before a flush")    \
+    X(NO_RESYNC, "no-resync", "after a crash, copies are taken for the same")                      \
+    X(NO_CATCH_UP, "no-catch-up", "superblocks one update behind are left so at assembly")         \
     X(TEXT_AFTER_HEADER, "text-after-header",                                                      \
         "LVM2 metadata is committed before its text is durable")                                   \
     X(COMMIT_ONE_PV, "commit-one-pv", "LVM2 metadata is committed on the first PV only")           \

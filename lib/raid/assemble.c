@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/array_private.h"
 #include "raid/defaults.h"
 #include "rt/io.h"
@@ -250,7 +251,7 @@ static int load_bitmap(struct array *a, const struct findings *f, struct error *
         rc = bitmap_log_load(a, f->devices[decision->bitmap_from]);
     else
         bitmap_log_fill(a, decision->resync_from_bytes);
-    if (!rc && decision->dirty)
+    if (!rc && decision->dirty && !MUTANT(NO_RESYNC))
         bitmap_log_distrust(a);
     bitmap_log_use_all(a);
     return rc;
@@ -291,7 +292,8 @@ static int write_assembled(struct array *a, const struct findings *f)
         if (array_writable(m) && bitmap_log_write_all(a, m))
             members_fail(a, &m, 1);
     }
-    members_catch_up(a);
+    if (!MUTANT(NO_CATCH_UP))
+        members_catch_up(a);
     members_settle(a);
     rc = members_write_superblocks(a);
     if (!rc && lacks_device(f))
