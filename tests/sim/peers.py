@@ -197,13 +197,13 @@ def check_consistency(lvm, vg, pvs):
     if any(pv["state"] == "behind" for pv in pvs):
         lvm.run("vgck", "--updatemetadata", vg["name"])
     said = lvm.run("vgck", vg["name"])
-    if re.search("inconsistent|incorrect|mismatch|bad|invalid|repair|fail|ignor", said, re.I):
+    if re.search(r"inconsistent|incorrect|mismatch|\bbad\b|invalid|repair|fail|ignor", said, re.I):
         raise Disagreement(f"vgck {vg['name']}: {said}")
 
 
 def check_pv(lvm, pv, device):
     said = lvm.run("pvck", "--dump", "headers", device)
-    if re.search("error|bad|wrong|should be|invalid|mismatch", said, re.I):
+    if re.search(r"error|\bbad\b|wrong|should be|invalid|mismatch", said, re.I):
         raise Disagreement(f"pvck {pv['device']}: {said}")
     if pv["seqno"]:
         seqno = re.search(r"^seqno = (\d+)", lvm.run("pvck", "--dump", "metadata", device), re.M)

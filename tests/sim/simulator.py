@@ -69,7 +69,8 @@ def last_lines(text):
 
 
 def same_reason(reason):
-    """Two failures are the same when they differ in numbers only; crashes, when they do not in the first addresses."""
+    """Two failures are the same when they differ in numbers, or in what a sector holds; crashes, when they do not in the first addresses."""
+    reason = re.sub(r": sector \d+ of device .*", "", reason)
     reason = re.sub(r"((?: 0x[0-9a-f]+){3})(?: 0x[0-9a-f]+)+", r"\1", reason)
     return re.sub(r"0x[0-9a-f]+|\d+", lambda m: m.group() if m.group().startswith("0x") else "N", reason)
 
