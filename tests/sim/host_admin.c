@@ -141,6 +141,33 @@ void admin_settle(struct admin *a)
         host_settle(&seen);
 }
 
+/* What would be done can be asked for all that changes disks; nothing is done then. */
+static void rehearse(
+    struct admin *a, const char *method, const json_t *params, admin_refusals refusals)
+{
+    json_t *dry = json_deep_copy(params), *result = NULL;
+    struct host_state seen;
+    struct error err = {0};
+    int rc;
+
+    json_object_set_new(dry, "dry_run", json_true());
+    rc = ask(a, method, dry, &result, &err);
+    if (trouble_beyond())
+        return;
+    if (rc && !may_be_refused(rc, refusals) && !trouble_uncertain())
+        sim_fail("%s would be refused: %s: %s", method, strerrorname_np(-rc), err.text);
+    if (rc == 0 && strcmp(method, "scan") && !json_array_size(json_object_get(result, "would")))
+        sim_fail("%s would do nothing", method);
+    json_decref(result);
+    if (look(a, &seen))
+        host_compare(&seen);
+}
+
+static bool changes_disks(const char *method)
+{
+    return strncmp(method, "job.", 4) && strncmp(method, "export.", 7);
+}
+
 /* While it is being done: else hardly a cut would meet it. */
 static void aim_cut(void)
 {
@@ -150,12 +177,24 @@ static void aim_cut(void)
         sim->cut.writes = 1 + sim_below(r, 24);
 }
 
+/* In the middle of its destruction an array may be anything. */
+static void doubt(void)
+{
+    for (unsigned i = 0; i < HOST_ARRAYS; i++)
+        if (host->then.arrays[i].presence == HOST_ABSENT &&
+            host->now.arrays[i].presence == HOST_THERE)
+            host->now.arrays[i].presence = HOST_DOUBTFUL;
+}
+
 bool admin_change(struct admin *a, const char *method, json_t *params, admin_refusals refusals)
 {
     struct error err = {0};
     json_t *result = NULL, *job;
     int rc;
 
+    if (changes_disks(method) && sim_one_in(a->random, 8))
+        rehearse(a, method, params, refusals);
+    doubt();
     host->changing = true;
     aim_cut();
     rc = ask(a, method, params, &result, &err);

@@ -251,7 +251,6 @@ bool admin_array_destroy(struct admin *a)
 
     if (slot < 0)
         return false;
-    host->now.arrays[slot].presence = HOST_DOUBTFUL; /* in the middle of it */
     memset(&host->then.arrays[slot], 0, sizeof host->then.arrays[slot]);
     return admin_change(a, "array.destroy",
         json_pack("{s:s, s:b}", "name", host->now.arrays[slot].name, "force", 1), refusals);

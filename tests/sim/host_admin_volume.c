@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Volumes and their exports, as the administrator changes them. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "host_admin.h"
 #include "host_guest.h"
@@ -135,9 +136,18 @@ static bool serve(struct admin *a, unsigned volume)
 {
     static admin_refusals refusals = {0};
 
-    host->then.volumes[volume].exported = true;
+    struct host_volume *v = &host->then.volumes[volume];
+    json_t *params = target_of(volume);
+    char path[HOST_PATH];
+
+    v->exported = true;
+    v->own_socket = sim_one_in(a->random, 4);
+    if (v->own_socket) {
+        snprintf(path, sizeof path, HOST_RUNTIME_DIR "/%s.sock", v->name);
+        json_object_set_new(params, "path", json_string(path));
+    }
     guests_serve(volume);
-    return admin_change(a, "export.add", target_of(volume), refusals);
+    return admin_change(a, "export.add", params, refusals);
 }
 
 bool admin_export_add(struct admin *a)
@@ -154,7 +164,7 @@ bool admin_export_remove(struct admin *a)
 
     if (slot < 0)
         return false;
-    host->then.volumes[slot].exported = false;
+    host->then.volumes[slot].exported = host->then.volumes[slot].own_socket = false;
     guests_withdraw((unsigned)slot);
     admin_change(a, "export.remove", target_of((unsigned)slot), refusals);
     guests_leave((unsigned)slot);

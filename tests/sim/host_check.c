@@ -39,7 +39,8 @@ static bool group_untouched(unsigned i)
 {
     const struct host_group *now = &host->now.groups[i], *then = &host->then.groups[i];
 
-    return now->there && (!host->changing || !memcmp(now, then, sizeof *now));
+    return now->there && !(host->spoilt & 1u << i) &&
+           (!host->changing || !memcmp(now, then, sizeof *now));
 }
 
 static bool volume_untouched(unsigned i)

@@ -230,12 +230,13 @@ static void work(void *arg)
 
 static int connect_to(struct session *s, unsigned volume)
 {
-    char target[2 * HOST_NAME];
+    char target[2 * HOST_NAME], path[HOST_PATH];
     int rc;
 
     s->volume = volume;
     host_target(&host->now, volume, target);
-    rc = nbd_client_open(&s->client, HOST_NBD_SOCKET, target, one_in(2));
+    host_socket(volume, path);
+    rc = nbd_client_open(&s->client, path, target, one_in(2));
     SIM_TRACE("guest: connects to %s: %d", target, rc);
     if (rc && !volumes[volume].withdrawn && !trouble_beyond())
         sim_fail("%s: cannot connect: %s", target, strerror(-rc));

@@ -95,20 +95,33 @@ static int take_answer(
     return error_set(err, -errno_of(name), "%s", text);
 }
 
+int rpc_client_next(struct rpc_client *c, json_t **line)
+{
+    size_t length;
+
+    if (receive_line(c, &length))
+        return -EPIPE;
+    *line = json_loadb(c->buf, length, 0, NULL);
+    memmove(c->buf, c->buf + length, c->length - length);
+    c->length -= length;
+    if (!*line)
+        sim_fail("rpc: a line that is not JSON");
+    return 0;
+}
+
+void rpc_client_shutdown(struct rpc_client *c)
+{
+    stream_shutdown(c->stream);
+}
+
 int rpc_client_call(
     struct rpc_client *c, const char *method, json_t *params, json_t **result, struct error *err)
 {
     json_t *answer;
-    size_t length;
     int rc = send_request(c, method, params);
 
-    if (rc || receive_line(c, &length))
+    if (rc || rpc_client_next(c, &answer))
         return -EPIPE;
-    answer = json_loadb(c->buf, length, 0, NULL);
-    memmove(c->buf, c->buf + length, c->length - length);
-    c->length -= length;
-    if (!answer)
-        sim_fail("%s: the answer is not JSON", method);
     rc = take_answer(c, method, answer, result, err);
     json_decref(answer);
     c->next_id++;

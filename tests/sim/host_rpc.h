@@ -26,5 +26,10 @@ void rpc_client_close(struct rpc_client *c);
  */
 int rpc_client_call(
     struct rpc_client *c, const char *method, json_t *params, json_t **result, struct error *err);
+/* The next line that comes unasked, which is the caller's then; -EPIPE: the connection has ended.
+ */
+int rpc_client_next(struct rpc_client *c, json_t **line);
+/* Ends rpc_client_next. */
+void rpc_client_shutdown(struct rpc_client *c);
 
 #endif

@@ -11,6 +11,7 @@
 #include "daemon.h"
 #include "host_admin.h"
 #include "host_check.h"
+#include "host_events.h"
 #include "host_guest.h"
 #include "host_trouble.h"
 #include "host_world.h"
@@ -85,6 +86,7 @@ static void live(void *arg)
 {
     static struct daemon daemon;
     struct config config;
+    struct wait_group watcher;
     struct admin admin;
     struct error err = {0};
 
@@ -92,6 +94,9 @@ static void live(void *arg)
     configure(&config);
     if (daemon_start(&daemon, &config, &err))
         sim_fail("the daemon does not start: %s", err.text);
+    wait_group_init(&watcher);
+    if (sim_one_in(&sim->random[SIM_ADMIN], 4))
+        events_watch(&watcher);
     admin_open(&admin);
     admin_settle(&admin);
     admin_serve_all(&admin);
@@ -100,6 +105,8 @@ static void live(void *arg)
     if (sim_one_in(&sim->random[SIM_ADMIN], 4))
         guests_verify();
     admin_close(&admin);
+    events_leave();
+    wait_group_wait(&watcher);
     daemon_stop(&daemon);
     config_free(&config);
 }

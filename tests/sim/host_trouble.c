@@ -7,13 +7,13 @@
 #include "rt/sim/fs.h"
 #include "rt/worker.h"
 
-#define PAUSE_NS_MAX  10000000u
-#define TIMES_MAX     6u /* in a machine */
-#define STALL_NS_MAX  UINT64_C(180000000000)
-#define SUPERBLOCK    4096u
-#define DATA_FROM     (2200u << 10) /* past the metadata of groups, also on arrays */
-#define LATENT_MAX    64u           /* sectors */
-#define CORRUPT_BYTES 64u
+#define PAUSE_NS_MAX    10000000u
+#define TIMES_MAX       6u /* in a machine */
+#define STALL_NS_MAX    UINT64_C(180000000000)
+#define METADATA_OFFSET 4096u         /* a superblock's, and that of a metadata area's header */
+#define DATA_FROM       (2200u << 10) /* past the metadata of groups, also on arrays */
+#define LATENT_MAX      64u           /* sectors */
+#define CORRUPT_BYTES   64u
 
 static bool ending, files_fail, beyond;
 
@@ -241,23 +241,39 @@ void trouble_end(void)
     ending = true;
 }
 
-/* A superblock, whose checksum tells. */
-static void corrupt(void)
+/* Some bytes of a sector, of those that its checksum covers. */
+static void spoil(struct sim_disk *d, const char *what)
 {
     unsigned char sector[SIM_SECTOR_BYTES];
-    uint64_t at = pick(256 - CORRUPT_BYTES); /* in what the checksum covers */
-    struct sim_disk *d;
-    int victim = allowed(FAULT_CORRUPT) ? choose_victim() : -1;
+    uint64_t at = pick(256 - CORRUPT_BYTES);
 
-    if (victim < 0)
-        return;
-    d = &sim->disks[victim];
-    SIM_TRACE("trouble: corrupt superblock of %s", d->path);
-    sim_disk_peek(d, sector, SUPERBLOCK, sizeof sector);
+    SIM_TRACE("trouble: corrupt %s of %s", what, d->path);
+    sim_disk_peek(d, sector, METADATA_OFFSET, sizeof sector);
     for (unsigned i = 0; i < CORRUPT_BYTES; i++)
         sector[at + i] = (unsigned char)sim_next(&sim->random[SIM_FAULTS]);
-    sim_disk_poke(d, sector, SUPERBLOCK, sizeof sector);
+    sim_disk_poke(d, sector, METADATA_OFFSET, sizeof sector);
     fault_count(FAULT_CORRUPT);
+}
+
+static void spoil_superblock(void)
+{
+    int victim = choose_victim();
+
+    if (victim >= 0)
+        spoil(&sim->disks[victim], "superblock");
+}
+
+/* One of several copies. */
+static void spoil_area(void)
+{
+    unsigned slot = (unsigned)pick(HOST_GROUPS), disk = (unsigned)pick(HOST_DISKS);
+    const struct host_group *g = &host->now.groups[slot];
+
+    if (!g->there || !(g->disks & 1u << disk) || host->changing || host->spoilt & 1u << slot ||
+        __builtin_popcount(g->disks) + __builtin_popcount(g->arrays) < 2)
+        return;
+    host->spoilt |= 1u << slot;
+    spoil(&sim->disks[disk], "metadata area");
 }
 
 /* Errors of the medium stay until the disk has been exchanged, as it were. */
@@ -283,8 +299,8 @@ void trouble_between(bool last)
             recover(i);
     }
     sim_fs_fail(0, 0);
-    if (host->trouble == HOST_TROUBLE_MEMBERS && !last && one_in(4))
-        corrupt();
+    if (host->trouble == HOST_TROUBLE_MEMBERS && !last && allowed(FAULT_CORRUPT) && one_in(4))
+        (one_in(2) ? spoil_superblock : spoil_area)();
     host->fragile = 0;
 }
 

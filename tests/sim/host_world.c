@@ -19,6 +19,13 @@ void host_target(const struct host_state *s, unsigned volume, char target[2 * HO
     snprintf(target, 2 * HOST_NAME, "%.15s/%.15s", s->groups[v->group].name, v->name);
 }
 
+void host_socket(unsigned volume, char path[HOST_PATH])
+{
+    const struct host_volume *v = &host->now.volumes[volume];
+
+    snprintf(path, HOST_PATH, HOST_RUNTIME_DIR "/%s.sock", v->own_socket ? v->name : "nbd");
+}
+
 void host_name(char kind, char name[HOST_NAME])
 {
     snprintf(name, HOST_NAME, "%c%u", kind, host->names++);
@@ -186,6 +193,15 @@ static void read_array(const json_t *array, struct host_state *seen)
         sim_fail("array %s has failed", name);
 }
 
+static void read_exports(const json_t *exports, struct host_volume *v)
+{
+    v->exported = json_array_size(exports) > 0;
+    v->own_socket =
+        v->exported && strcmp(text_of(json_array_get(exports, 0), "path"), HOST_NBD_SOCKET);
+    if (json_array_size(exports) > 1)
+        sim_fail("volume %s is exported twice", v->name);
+}
+
 static void read_volume(const json_t *volume, unsigned group, struct host_state *seen)
 {
     const char *name = text_of(volume, "name");
@@ -199,7 +215,7 @@ static void read_volume(const json_t *volume, unsigned group, struct host_state 
     v->group = group;
     snprintf(v->name, sizeof v->name, "%.15s", name);
     v->size_bytes = number_of(volume, "size_bytes");
-    v->exported = json_array_size(json_object_get(volume, "exports")) > 0;
+    read_exports(json_object_get(volume, "exports"), v);
     if (json_is_string(json_object_get(volume, "unusable_reason")))
         sim_fail("volume %s cannot be used: %s", name, text_of(volume, "unusable_reason"));
 }
@@ -312,9 +328,10 @@ static bool volume_is(
                                 want->size_bytes != seen->size_bytes))
         snprintf(d->text, sizeof d->text, "volume %s is %s of %u bytes instead of %u", want->name,
             seen->name, (unsigned)seen->size_bytes, (unsigned)want->size_bytes);
-    else if (want->there && want->exported != seen->exported && !host->unsaved)
-        snprintf(d->text, sizeof d->text, "volume %s is %sexported", want->name,
-            seen->exported ? "" : "not ");
+    else if (want->there && !host->unsaved &&
+             (want->exported != seen->exported || want->own_socket != seen->own_socket))
+        snprintf(d->text, sizeof d->text, "volume %s is %sexported%s", want->name,
+            seen->exported ? "" : "not ", seen->own_socket ? " on its own socket" : "");
     else
         return true;
     return false;
@@ -390,6 +407,7 @@ static void take_over(const struct host_state *want, const struct host_state *se
             *a = want->arrays[i];
     }
     strip(&known, used_disks(&known));
+    host->spoilt = 0;
     host->now = known;
     host->changing = false;
     for (unsigned i = 0; i < HOST_VOLUMES; i++)

@@ -23,6 +23,7 @@
 #define HOST_GROUPS  2
 #define HOST_VOLUMES 5
 #define HOST_NAME    16
+#define HOST_PATH    48
 
 #define HOST_VOLUME_BYTES_MAX (1u << 20)
 
@@ -61,6 +62,7 @@ struct host_group {
 
 struct host_volume {
     bool there, exported;
+    bool own_socket; /* if exported */
     unsigned group;
     char name[HOST_NAME];
     uint64_t size_bytes;
@@ -93,6 +95,7 @@ struct host_world {
     uint32_t victims; /* disks that their arrays may lose, or have lost, a bit each */
     uint32_t fragile; /* disks without copies that have had errors in this machine */
     uint32_t ghosts;  /* disks of arrays that were destroyed while they were out of them, as seen */
+    uint32_t spoilt;  /* groups of which one copy of the metadata has been spoilt, a bit each */
     bool unsaved;     /* the last change may not be remembered */
     uint32_t unpinned; /* volumes whose models are, a bit each */
     bool changing;     /* `then` has been asked for and not been answered */
@@ -127,6 +130,8 @@ const struct host_group *host_group_of(unsigned array);
 void host_disk_path(unsigned disk, char path[HOST_NAME]);
 /* "g1/v7" */
 void host_target(const struct host_state *s, unsigned volume, char target[2 * HOST_NAME]);
+/* Where it is served. */
+void host_socket(unsigned volume, char path[HOST_PATH]);
 /* A fresh name. */
 void host_name(char kind, char name[HOST_NAME]);
 
