@@ -46,7 +46,8 @@ static uint32_t used_disks(const struct host_state *s)
 
 uint32_t host_free_disks(void)
 {
-    return ~(used_disks(&host->now) | host->victims | host->ghosts) & ((1u << HOST_DISKS) - 1);
+    return ~(used_disks(&host->now) | host->victims | host->fragile | host->ghosts) &
+           ((1u << HOST_DISKS) - 1);
 }
 
 /* What is left of an array loses the disks that have been taken. */
