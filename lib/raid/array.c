@@ -290,11 +290,13 @@ static void dismiss_watchers(struct array *a)
     wait_group_wait(&a->watching);
 }
 
+/* Superblocks durably first: no crash may leave one that names a bitmap which is gone. */
 static void wipe(struct array *a)
 {
     list_for_each (it, &a->members) {
         struct member *m = container_of(it, struct member, link);
         array_fill_page(m->dev, 0, MD_SUPERBLOCK_OFFSET_BYTES);
+        blockdev_flush(m->dev);
         for (uint64_t done = 0; a->bitmap.on_disk && done < a->bitmap.image_bytes;
              done += MD_SUPERBLOCK_BYTES)
             array_fill_page(m->dev, 0, a->bitmap.offset_bytes + done);
