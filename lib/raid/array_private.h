@@ -302,7 +302,8 @@ void bitmap_log_fill(struct array *a, uint64_t from_bytes);
 void bitmap_log_distrust(struct array *a);
 /* Every chunk holds something, until bitmap_log_unused says otherwise. */
 void bitmap_log_use_all(struct array *a);
-/* Writes the whole image to one member. */
+/* Writes the whole image, if it is to be on disk, to one member; and flushes that: what was found
+ * there may be what a former write under way, or one that failed, has left in a volatile cache. */
 int bitmap_log_write_all(struct array *a, struct member *m);
 /* Brackets a write: durable bits. -EIO: the array has failed. */
 int bitmap_log_begin(struct array *a, uint64_t offset, uint64_t length);

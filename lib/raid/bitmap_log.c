@@ -160,7 +160,7 @@ int bitmap_log_write_all(struct array *a, struct member *m)
             m->dev, b->image + done, b->offset_bytes + done, bytes, BLOCK_BACKGROUND);
         done += bytes;
     }
-    return rc || !b->on_disk ? rc : blockdev_flush(m->dev);
+    return rc ? rc : blockdev_flush(m->dev);
 }
 
 /* Copies the first run of changed pages; 0: there are none. The lock is held. */
