@@ -203,7 +203,7 @@ void array_machine_assemble(void)
     for (unsigned i = 0; rc && world->bad_disks && i < TRIES_MAX; i++) { /* broke on the way */
         close_found(&f);
         array_mend_all();
-        find_members(&f);
+        gather(&f);
         rc = try_assemble(&f, ARRAY_DEGRADED_OK, &err);
     }
     if (rc)

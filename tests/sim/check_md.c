@@ -189,6 +189,13 @@ static enum agreement compare_roles(const struct check_super *a, const struct ch
     return result;
 }
 
+/* In that very update: the write of its superblock was reported as failed, and got there. */
+static bool has_failed(const struct check_super *s, const struct check_super *by)
+{
+    return check_super_role(by, s->number) == CHECK_ROLE_FAULTY &&
+           check_role_is_active(check_super_role(s, by->number));
+}
+
 /*
  * Its superblock is of the freshest's update, so it says the same, but for what is its own. Except
  * where one has got an update that a power cut kept from the others, and these were then started
@@ -199,6 +206,8 @@ static void check_same_update(struct look *l, unsigned i)
     const struct check_super *s = &l->supers[i];
     enum agreement roles = compare_roles(s, l->fresh);
 
+    if (has_failed(s, l->fresh) || has_failed(l->fresh, s))
+        return;
     if (roles == ROLES_CONTRADICT)
         PROBLEM(l, "%s and %s are of the same events (%" PRIu64 ") and say different roles",
             name_of(l, i), name_of(l, (unsigned)l->c->freshest), s->events);
