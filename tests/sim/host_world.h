@@ -103,8 +103,8 @@ struct host_world {
 extern struct host_world *host;
 extern struct model *host_models; /* of each volume */
 
-/* What the daemon's `status` says, in the slots of `now` and `then`. Fails the machine for what
- * nobody has made, and for what is remembered and missing. */
+/* host_status.c: what the daemon's `status` says, in the slots of `now` and `then`. Fails the
+ * machine for what nobody has made, and for what is remembered and missing. */
 void host_read_status(json_t *status, struct host_state *seen);
 /* After a start, or when nobody knows whether a request has been done: `seen` must be as now or as
  * then; becomes what is known. */
@@ -120,6 +120,8 @@ void host_loosen(unsigned array);
 /* What the volume will hold when it has been made: zeros. */
 void host_begin_volume(unsigned volume, uint64_t size_bytes);
 
+/* Disks in use by what is there, or may be there again. */
+uint32_t host_used_disks(const struct host_state *s);
 /* Disks that nothing uses; and what becomes, in `then`, of arrays that are down when they are
  * taken. */
 uint32_t host_free_disks(void);
