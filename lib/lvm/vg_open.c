@@ -96,17 +96,11 @@ static int read_copies(struct best *b, struct pv *pv, struct error *err)
     return rc;
 }
 
-/*
- * What is read is built upon, and must not go away with a power cut: a commit that a kill has cut
- * short may still lie in a disk's cache. A disk that cannot flush says so at the next commit.
- */
 static int read_pvs(
     struct pv *pvs, struct blockdev **devs, unsigned count, struct best *b, struct error *err)
 {
     int rc = 0;
 
-    for (unsigned i = 0; i < count; i++)
-        blockdev_flush(devs[i]);
     for (unsigned i = 0; !rc && i < count; i++)
         rc = pv_read(&pvs[i], devs[i], err);
     for (unsigned i = 0; !rc && i < count; i++)
@@ -192,6 +186,30 @@ static int open_from(
     return rc ? rc : add_lvs(vg, err);
 }
 
+/*
+ * What has been read is built upon, and must stay. A commit that a kill has cut short may still lie
+ * in a disk's cache; one that a power cut has cut short may stand in one copy of a mirror only,
+ * which may fail before the others are like it. So the last step of it is done again.
+ */
+static void make_firm(struct vg *vg)
+{
+    bool writable = !vg_writable(vg, NULL);
+
+    for (unsigned i = 0; i < vg->metadata->pv_count; i++) {
+        struct pv *pv = vg->pvs[i];
+        int rc = 0;
+
+        if (!pv->dev || pv->stale)
+            continue;
+        for (unsigned k = 0; writable && !rc && k < pv->label.metadata_area_count; k++)
+            if (!pv->mdas[k].ignored)
+                rc = pv_write_header(pv, &pv->mdas[k]);
+        if (!rc)
+            rc = blockdev_flush(pv->dev);
+        pv->stale = rc != 0;
+    }
+}
+
 int vg_open(struct vg **vg, struct blockdev **pvs, unsigned pv_count,
     const struct vg_settings *settings, struct error *err)
 {
@@ -214,6 +232,7 @@ int vg_open(struct vg **vg, struct blockdev **pvs, unsigned pv_count,
         return rc;
     }
     find_stale(new, &b);
+    make_firm(new);
     if (!vg_writable(new, NULL))
         vg_repair(new, new->pvs, new->metadata->pv_count);
     vg_report_unused(new);
