@@ -61,6 +61,26 @@ static bool init_mirrored(struct check_layout *l, uint32_t code, uint64_t compon
     return true;
 }
 
+/* RAID6 codes from 16 on: RAID5 on all members but the last, which has Q. */
+static bool q_is_apart(const struct check_layout *l)
+{
+    return l->parity == 2 && l->code >= 16;
+}
+
+static bool init_parity(struct check_layout *l, uint64_t component_bytes)
+{
+    l->parity = l->level == 6 ? 2 : 1;
+    if (l->disks < 2 * l->parity || l->chunk_bytes < 4096 ||
+        (l->chunk_bytes & (l->chunk_bytes - 1)))
+        return false;
+    if (l->code > 5 && !(l->level == 6 && l->code >= 16 && l->code <= 20))
+        return false;
+    l->rows = component_bytes / l->chunk_bytes;
+    l->covered_bytes = l->rows * l->chunk_bytes;
+    l->size_bytes = l->covered_bytes * (l->disks - l->parity);
+    return true;
+}
+
 bool check_layout_init(struct check_layout *l, int level, uint32_t code, unsigned disks,
     uint64_t chunk_bytes, uint64_t component_bytes, const uint64_t *data_bytes)
 {
@@ -68,6 +88,7 @@ bool check_layout_init(struct check_layout *l, int level, uint32_t code, unsigne
 
     memset(l, 0, sizeof *l);
     l->level = level;
+    l->code = code;
     l->disks = disks;
     if (possible && level == 0) {
         l->chunk_bytes = chunk_bytes;
@@ -77,6 +98,9 @@ bool check_layout_init(struct check_layout *l, int level, uint32_t code, unsigne
     } else if (possible && level == 10) {
         l->chunk_bytes = chunk_bytes;
         possible = init_mirrored(l, code, component_bytes);
+    } else if (possible && (level == 5 || level == 6)) {
+        l->chunk_bytes = chunk_bytes;
+        possible = init_parity(l, component_bytes);
     } else {
         possible = false;
     }
@@ -118,9 +142,83 @@ static unsigned map_mirrored(
     return count;
 }
 
+/* P of RAID5 over so many members. */
+static unsigned find_p(unsigned rotation, unsigned members, uint64_t number)
+{
+    unsigned turn = (unsigned)(number % members);
+
+    switch (rotation) {
+    case 0: /* to the left */
+    case 2:
+        return members - 1 - turn;
+    case 1:
+    case 3:
+        return turn;
+    case 4:
+        return 0;
+    default:
+        return members - 1;
+    }
+}
+
+/* In Q the data count from the member behind it on, round and round. */
+static void find_powers(const struct check_layout *l, struct check_stripe *s)
+{
+    unsigned power = 0;
+
+    for (unsigned step = 1; step < l->disks; step++) {
+        unsigned role = (s->q + step) % l->disks;
+        if (role != s->p)
+            s->powers[role] = power++;
+    }
+}
+
+struct check_stripe check_layout_stripe(const struct check_layout *l, uint64_t number)
+{
+    unsigned rotation = l->code % 16, members = l->disks - q_is_apart(l), count = 0;
+    bool last = rotation == 5 && l->parity == 2; /* and Q behind it */
+    bool symmetric = rotation == 2 || rotation == 3;
+    struct check_stripe s = {.p = find_p(rotation, members, number) - last, .q = l->disks};
+
+    if (l->parity == 2)
+        s.q = q_is_apart(l) ? members : (s.p + 1) % l->disks;
+    for (unsigned step = 0; step < members; step++) {
+        unsigned role = symmetric ? (s.p + 1 + step) % members : step;
+        if (role != s.p && role != s.q)
+            s.data[count++] = role;
+    }
+    if (l->parity == 2)
+        find_powers(l, &s);
+    return s;
+}
+
+static unsigned map_parity(
+    const struct check_layout *l, uint64_t offset, struct check_place *places, uint64_t *run_bytes)
+{
+    uint64_t data = l->disks - l->parity, within = offset % l->chunk_bytes;
+    uint64_t number = offset / l->chunk_bytes / data;
+    struct check_stripe s = check_layout_stripe(l, number);
+
+    places->role = s.data[offset / l->chunk_bytes % data];
+    places->offset_bytes = number * l->chunk_bytes + within;
+    *run_bytes = l->chunk_bytes - within;
+    return 1;
+}
+
+uint64_t check_layout_covered(const struct check_layout *l, uint64_t offset)
+{
+    uint64_t row_bytes = (l->disks - l->parity) * l->chunk_bytes;
+
+    if (l->parity == 0)
+        return offset;
+    return offset / row_bytes * l->chunk_bytes + offset % l->chunk_bytes;
+}
+
 unsigned check_layout_map(const struct check_layout *l, uint64_t offset,
     struct check_place places[CHECK_ROLES_MAX], uint64_t *run_bytes)
 {
+    if (l->parity)
+        return map_parity(l, offset, places, run_bytes);
     if (l->level == 0)
         return map_striped(l, offset, places, run_bytes);
     if (l->level == 10)
@@ -145,6 +243,12 @@ static bool has_copy(const struct check_layout *l, uint64_t offset, const bool *
 
 bool check_layout_complete(const struct check_layout *l, const bool *present)
 {
+    unsigned missing = 0;
+
+    for (unsigned role = 0; role < l->disks; role++)
+        missing += !present[role];
+    if (l->parity)
+        return missing <= l->parity;
     /* who holds chunk n repeats after as many chunks as there are members */
     for (unsigned n = 0; l->level == 10 && n < l->disks; n++)
         if (n * l->chunk_bytes < l->size_bytes && !has_copy(l, n * l->chunk_bytes, present))

@@ -373,14 +373,14 @@ bool check_md_bit(const struct check_md_member *m, uint64_t bit)
     return !sector || sector[at % sizeof buf] >> bit % 8 & 1;
 }
 
-bool check_md_marked(const struct check_md *c, uint64_t array_offset)
+bool check_md_marked(const struct check_md *c, uint64_t offset)
 {
     if (!c->has_bitmap)
         return true;
     for (unsigned i = 0; i < c->disk_count; i++) {
         const struct check_md_member *m = &c->disks[i];
         if (m->state == CHECK_MD_IN_SYNC && m->has_bitmap && m->bitmap_events >= c->events &&
-            !check_md_bit(m, array_offset / c->bitmap_chunk_bytes))
+            !check_md_bit(m, offset / c->bitmap_chunk_bytes))
             return false;
     }
     return true;
@@ -403,7 +403,7 @@ static void find_shape(struct look *l)
             data_bytes[role] = l->c->disks[l->c->members[role]].data_bytes;
     if (!check_layout_init(&l->c->layout, s->level, l->c->layout_code, s->raid_disks,
             (uint64_t)s->chunk * CHECK_SECTOR_BYTES, s->size * CHECK_SECTOR_BYTES, data_bytes) &&
-        (s->level == 0 || s->level == 1 || s->level == 10))
+        (s->level == 0 || s->level == 1 || s->level == 5 || s->level == 6 || s->level == 10))
         PROBLEM(l,
             "raid%d of %" PRIu32 " members, layout 0x%" PRIx32 ", chunk %" PRIu32 ": not possible",
             s->level, s->raid_disks, s->layout, s->chunk);

@@ -6,7 +6,7 @@
  * md_bitmap_load) and mdadm's Assemble.c, where it is stricter.
  *
  * Give it the disks that were there when the array last ran: of two that have each run without the
- * other, nobody could tell which is right, and that is a problem. RAID 0, 1 and 10; of other
+ * other, nobody could tell which is right, and that is a problem. RAID 0, 1, 5, 6 and 10; of other
  * levels only the superblocks are checked.
  */
 #ifndef ASHLAR_TESTS_SIM_CHECK_MD_H
@@ -81,8 +81,9 @@ bool check_md(
 unsigned check_md_find(const struct check_disk *disks, unsigned count, uint8_t (*uuids)[16]);
 
 /* Whether the copies there may differ by the bitmaps: it is set in each one that the kernel might
- * use, and there is no other to be told by. True everywhere without a bitmap. */
-bool check_md_marked(const struct check_md *c, uint64_t array_offset);
+ * use, and there is no other to be told by. True everywhere without a bitmap. The offset is as the
+ * bitmap counts (check_layout_covered). */
+bool check_md_marked(const struct check_md *c, uint64_t offset);
 
 /* Of the bitmap of a member that has one; true also when that cannot be read. */
 bool check_md_bit(const struct check_md_member *m, uint64_t bit);

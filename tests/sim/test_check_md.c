@@ -175,6 +175,20 @@ static const struct shape shapes[] = {
     {10, RAID10_LAYOUT_FAR(2) | RAID10_LAYOUT_OFFSET, 3},
     {10, RAID10_LAYOUT_FAR(2) | RAID10_LAYOUT_OFFSET, 4},
     {10, 0x202, 4},
+    {5, RAID5_LAYOUT_LEFT_SYMMETRIC, 3},
+    {5, RAID5_LAYOUT_LEFT_ASYMMETRIC, 4},
+    {5, RAID5_LAYOUT_RIGHT_SYMMETRIC, 5},
+    {5, RAID5_LAYOUT_RIGHT_ASYMMETRIC, 4},
+    {5, RAID5_LAYOUT_PARITY_FIRST, 2},
+    {5, RAID5_LAYOUT_PARITY_LAST, 3},
+    {6, RAID5_LAYOUT_LEFT_SYMMETRIC, 5},
+    {6, RAID5_LAYOUT_LEFT_ASYMMETRIC, 5},
+    {6, RAID5_LAYOUT_RIGHT_SYMMETRIC, 5},
+    {6, RAID5_LAYOUT_RIGHT_ASYMMETRIC, 5},
+    {6, RAID5_LAYOUT_PARITY_FIRST, 4},
+    {6, RAID5_LAYOUT_PARITY_LAST, 5},
+    {6, RAID6_LAYOUT_Q_LAST | RAID5_LAYOUT_LEFT_SYMMETRIC, 5},
+    {6, RAID6_LAYOUT_Q_LAST | RAID5_LAYOUT_RIGHT_ASYMMETRIC, 4},
 };
 
 /* What stands on the rig's disks. */
@@ -642,6 +656,71 @@ static void test_too_few(void)
     clear(&bench);
 }
 
+static char *read_array(void)
+{
+    struct check_disk array = check_array(&bench.c, "array");
+    char *buf = malloc(array.size_bytes);
+    const char *at = check_read(&array, buf, 0, array.size_bytes);
+
+    CU_ASSERT(at == buf);
+    return buf;
+}
+
+/* Without the superblocks of x and y the others tell what they held. */
+static void expect_worked_out(unsigned x, unsigned y, const char *content)
+{
+    char supers[2][256];
+    char *buf;
+
+    memcpy(supers[0], bench.bytes[x] + SUPER, sizeof *supers);
+    memcpy(supers[1], bench.bytes[y] + SUPER, sizeof *supers);
+    memset(bench.bytes[x] + SUPER, 0, sizeof *supers);
+    memset(bench.bytes[y] + SUPER, 0, sizeof *supers);
+    CU_ASSERT(look_closely(&bench));
+    buf = read_array();
+    CU_ASSERT_EQUAL(memcmp(buf, content, bench.c.layout.size_bytes), 0);
+    free(buf);
+    memcpy(bench.bytes[x] + SUPER, supers[0], sizeof *supers);
+    memcpy(bench.bytes[y] + SUPER, supers[1], sizeof *supers);
+}
+
+/* Also where one is missing, of RAID6. */
+static void expect_unfit(unsigned disk)
+{
+    char *byte = bench.bytes[disk] + bench.c.disks[disk].data_offset_bytes + RIG_CHUNK_BYTES + 100;
+
+    *byte ^= 0x40;
+    CU_ASSERT(!look_closely(&bench));
+    expect_said(&bench, "parity", "does not fit at 65636 of the members");
+    *byte ^= 0x40;
+    CU_ASSERT(look_closely(&bench));
+}
+
+static void test_parity(void)
+{
+    for (shape = shapes; shape < shapes + ARRAY_LEN(shapes); shape++) {
+        char *content;
+        if (shape->level != 5 && shape->level != 6)
+            continue;
+        run_in_rt(make_shape_in_sync);
+        CU_ASSERT(look_closely(&bench));
+        expect_silence(&bench, "in sync");
+        content = read_array();
+        for (unsigned x = 0; x < shape->members; x++)
+            for (unsigned y = x; y < shape->members && (y == x || shape->level == 6); y++)
+                expect_worked_out(x, y, content);
+        for (unsigned i = 0; i < shape->members; i++)
+            expect_unfit(i);
+        if (shape->level == 6) {
+            memset(bench.bytes[1] + SUPER, 0, 256);
+            expect_unfit(0);
+            expect_unfit(3);
+        }
+        free(content);
+        clear(&bench);
+    }
+}
+
 static CU_TestInfo tests[] = {
     {"arrays of Linux, and where it puts what", test_golden},
     {"arrays of ours in the middle of work", test_shapes},
@@ -656,6 +735,7 @@ static CU_TestInfo tests[] = {
     {"copies of a member that recovers", test_recovering},
     {"members in each other's place", test_swapped_members},
     {"too few members", test_too_few},
+    {"parity", test_parity},
     CU_TEST_INFO_NULL,
 };
 
