@@ -397,7 +397,6 @@ static const struct damage {
     {"same role", 2, ROLES + 4, 2, 1, "say different roles"},
     {"a role thrice", ALL, ROLES + 8, 4, 0, "more than two devices"},
     {"a role that there is not", ALL, ROLES + 20, 2, 9, "has role 9 of 3"},
-    {"failed at the same events", 1, ROLES + 0, 2, 0xfffe, "say different roles"},
     {"dirty at the same events", 1, SUPER + 208, 8, 0, "say different resync offsets"},
     {"bad blocks in the superblock", 1, SUPER + 184, 8, 8u << 16,
         "the bad-block log overlaps the superblock"},
