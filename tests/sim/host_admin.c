@@ -87,6 +87,14 @@ json_t *admin_paths(uint32_t disks, uint32_t arrays)
     return list;
 }
 
+json_t *admin_force(struct admin *a, uint32_t disks)
+{
+    bool carrying = (host->carrying & disks) != 0;
+
+    host->carrying |= disks;
+    return json_boolean(carrying || sim_one_in(a->random, 4));
+}
+
 static void trace_request(const char *method, const json_t *params)
 {
     char *text;

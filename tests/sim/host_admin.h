@@ -39,6 +39,9 @@ uint32_t admin_choose_some(struct admin *a, uint32_t bits, unsigned count);
 /* Paths of disks, names of arrays. */
 json_t *admin_paths(uint32_t disks, uint32_t arrays);
 
+/* Whether to force it: where something may stand on the disks, else seldom. */
+json_t *admin_force(struct admin *a, uint32_t disks);
+
 /* host_admin_array.c, host_admin_group.c, host_admin_volume.c: false when it cannot be done now. */
 typedef bool admin_action(struct admin *a);
 admin_action admin_array_create, admin_array_fail, admin_array_remove, admin_array_add,

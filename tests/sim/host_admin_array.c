@@ -93,10 +93,10 @@ bool admin_array_create(struct admin *a)
     host_name('a', array->name);
     host_take_disks(members | spares);
     return admin_change(a, "array.create",
-        json_pack("{s:s, s:i, s:s*, s:i, s:o, s:o, s:b}", "name", array->name, "level",
+        json_pack("{s:s, s:i, s:s*, s:i, s:o, s:o, s:o}", "name", array->name, "level",
             array->level, "layout", shapes[shape].layout, "chunk_bytes",
             4096 << sim_below(a->random, 5), "members", admin_paths(members, 0), "spares",
-            admin_paths(spares, 0), "force", 1),
+            admin_paths(spares, 0), "force", admin_force(a, members | spares)),
         refusals);
 }
 
@@ -154,8 +154,9 @@ bool admin_array_add(struct admin *a)
     array->attached |= 1u << disk;
     host_take_disks(1u << disk);
     params = with_member(array, (unsigned)disk);
-    if (!sim_one_in(a->random, 3))
-        json_object_set_new(params, "force", json_true());
+    json_object_set_new(
+        params, "force", sim_one_in(a->random, 3) ? json_false() : admin_force(a, 1u << disk));
+    host->carrying |= 1u << disk;
     admin_change(a, "array.add", params, refusals);
     return true;
 }
@@ -182,7 +183,7 @@ bool admin_array_replace(struct admin *a)
     params = with_member(array, (unsigned)disk);
     host_disk_path((unsigned)with, path);
     json_object_set_new(params, "with", json_string(path));
-    json_object_set_new(params, "force", json_true());
+    json_object_set_new(params, "force", admin_force(a, 1u << with));
     admin_change(a, "array.replace", params, refusals);
     return true;
 }

@@ -50,6 +50,17 @@ static bool choose_pvs(struct admin *a, struct host_group *g)
     return arrays || disks;
 }
 
+/* An array may have been a PV before. */
+static json_t *force(struct admin *a, const struct host_group *g)
+{
+    json_t *wanted = admin_force(a, g->disks);
+
+    if (!g->arrays)
+        return wanted;
+    json_decref(wanted);
+    return json_true();
+}
+
 bool admin_group_create(struct admin *a)
 {
     static admin_refusals refusals = {0};
@@ -64,8 +75,8 @@ bool admin_group_create(struct admin *a)
         return false;
     host_name('g', g->name);
     return admin_change(a, "vg.create",
-        json_pack("{s:s, s:o, s:I, s:b}", "vg", g->name, "pvs", admin_paths(g->disks, g->arrays),
-            "extent_size_bytes", (json_int_t)g->extent_bytes, "force", 1),
+        json_pack("{s:s, s:o, s:I, s:o}", "vg", g->name, "pvs", admin_paths(g->disks, g->arrays),
+            "extent_size_bytes", (json_int_t)g->extent_bytes, "force", force(a, g)),
         refusals);
 }
 
@@ -81,8 +92,8 @@ bool admin_group_extend(struct admin *a)
     g->arrays |= more.arrays;
     g->disks |= more.disks;
     return admin_change(a, "vg.extend",
-        json_pack("{s:s, s:o, s:b}", "vg", g->name, "pvs", admin_paths(more.disks, more.arrays),
-            "force", 1),
+        json_pack("{s:s, s:o, s:o}", "vg", g->name, "pvs", admin_paths(more.disks, more.arrays),
+            "force", force(a, &more)),
         refusals);
 }
 

@@ -95,8 +95,9 @@ struct host_world {
     uint32_t victims; /* disks that their arrays may lose, or have lost, a bit each */
     uint32_t fragile; /* disks without copies that have had errors in this machine */
     uint32_t ghosts;  /* disks of arrays that were destroyed while they were out of them, as seen */
-    uint32_t spoilt;  /* groups of which one copy of the metadata has been spoilt, a bit each */
-    bool unsaved;     /* the last change may not be remembered */
+    uint32_t carrying; /* disks that have ever been used: something may stand on them */
+    uint32_t spoilt;   /* groups of which one copy of the metadata has been spoilt, a bit each */
+    bool unsaved;      /* the last change may not be remembered */
     uint32_t unpinned; /* volumes whose models are, a bit each */
     bool changing;     /* `then` has been asked for and not been answered */
 };
