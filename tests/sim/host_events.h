@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Somebody who watches the daemon's events, and finds them in order. */
+/* Somebody who watches the daemon's events, and finds them in order, and looks at everything. */
 #ifndef ASHLAR_TESTS_SIM_HOST_EVENTS_H
 #define ASHLAR_TESTS_SIM_HOST_EVENTS_H
 
