@@ -156,7 +156,8 @@ int array_remove(struct array *a, const char *member, struct error *err)
 
 /* --- add --- */
 
-/* Whether the bitmap covers all that a former member has missed; assembly.h says so. */
+/* Whether the bitmap covers all that a former member has missed; assembly.h says so (forced: the
+ * array runs, whatever state its superblocks tell of). */
 static bool may_readd(struct array *a, struct blockdev *dev, const struct md_superblock *sb)
 {
     struct raid_candidate *candidates = calloc(a->member_count + 1, sizeof *candidates);
@@ -174,7 +175,7 @@ static bool may_readd(struct array *a, struct blockdev *dev, const struct md_sup
     }
     if (candidates && decision) {
         candidates[count++] = (struct raid_candidate){dev->name, sb, NULL, dev->size_bytes};
-        if (!raid_assembly_decide(decision, &g, candidates, count, false, NULL)) {
+        if (!raid_assembly_decide(decision, &g, candidates, count, true, NULL)) {
             raid_geometry_destroy(&g);
             may = decision->candidates[count - 1].may_readd;
         }

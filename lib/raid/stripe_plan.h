@@ -33,8 +33,8 @@ struct stripe_plan {
 
 /*
  * Chooses what reads least and adds STRIPE_READ to the flags. `in_sync`: parity fits the data;
- * where it does not, it is computed anew if that is possible. -EIO: what is missing cannot be
- * solved for.
+ * where it does not, it is computed anew if that is possible, also of data that is missing, by the
+ * parity that it takes to solve for it. -EIO: what is missing cannot be solved for.
  */
 int stripe_plan(struct stripe_plan *plan, unsigned char *blocks, unsigned data_count,
     unsigned parity_count, bool in_sync);

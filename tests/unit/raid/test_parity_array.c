@@ -278,6 +278,48 @@ static void test_dirty_and_degraded_is_refused(void)
     run_in_rt(dirty);
 }
 
+/* Rows that have never been synced: one is written while a member lacks, then another goes. */
+static void never_synced(void)
+{
+    struct shape s = {6, RAID5_LAYOUT_LEFT_SYMMETRIC, 6};
+    char buf[4096], back[4096];
+    struct rig r;
+
+    begin(&r, &s, 0);
+    array_sync_pause(r.array, true);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(2), NULL), 0);
+    memset(buf, 0x77, sizeof buf);
+    CU_ASSERT_EQUAL(blockdev_write(r.dev, buf, 0, sizeof buf, 0), 0);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(1), NULL), 0);
+    CU_ASSERT_EQUAL(blockdev_read(r.dev, back, 0, sizeof back), 0);
+    CU_ASSERT(!memcmp(buf, back, sizeof buf));
+    rig_end(&r);
+}
+
+static void test_a_row_once_written_fits_although_a_member_lacks(void)
+{
+    run_in_rt(never_synced);
+}
+
+static void come_back(void)
+{
+    bool readded = false;
+    struct rig r;
+
+    begin(&r, &shapes[8], 0);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(2), NULL), 0);
+    CU_ASSERT_EQUAL(array_remove(r.array, rig_name(2), NULL), 0);
+    CU_ASSERT_EQUAL(array_add(r.array, rig_open(&r, 2), false, &readded, NULL), 0);
+    CU_ASSERT(readded);
+    CU_ASSERT(rig_wait(&r, rig_is_whole));
+    rig_end(&r);
+}
+
+static void test_a_former_member_comes_back_to_what_was_never_synced(void)
+{
+    run_in_rt(come_back);
+}
+
 struct writer {
     struct rig *r;
     unsigned seed;
@@ -342,6 +384,10 @@ CU_TestInfo parity_array_tests[] = {
     {"a bad block is corrected", test_a_bad_block_is_corrected},
     {"check finds and repair mends", test_check_finds_and_repair_mends},
     {"dirty and degraded is refused", test_dirty_and_degraded_is_refused},
+    {"a row once written fits although a member lacks",
+        test_a_row_once_written_fits_although_a_member_lacks},
+    {"a former member comes back to what was never synced",
+        test_a_former_member_comes_back_to_what_was_never_synced},
     {"overlapping writes leave parity that fits", test_overlapping_writes_leave_parity_that_fits},
     CU_TEST_INFO_NULL,
 };

@@ -130,6 +130,8 @@ static void check_case(struct stripe_case *c)
         CU_ASSERT(rc == 0);
         if (!c->in_sync && reconstruct < MOST) {
             CU_ASSERT(plan.method == STRIPE_RECONSTRUCT);
+        } else if (!c->in_sync && readable_parities(c) > unreadable_data(c)) {
+            CU_ASSERT(plan.method == STRIPE_LOAD);
         } else {
             CU_ASSERT(plan.reads == (reconstruct <= modify ? reconstruct : modify));
         }
