@@ -197,11 +197,17 @@ class Lifecycle(unittest.TestCase):
         with Stack() as h:
             h.wait_idle("a0")
             h.wait("clean on disk", lambda: h.array("a0")["state"] == "clean")
-            time.sleep(0.5)
             extra = h.file("extra", "128M")
 
             def sums():
                 return {p: hashlib.sha256(open(p, "rb").read()).hexdigest() for p in h.m + [extra]}
+
+            def settled():
+                """Bits of the bitmap are cleared some seconds after the last write."""
+                earlier = sums()
+                time.sleep(6)
+                return sums() == earlier
+            h.wait("nothing written any more", settled)
             before, status = sums(), h.ashlar("status")
             for words in (("array", "create", "a1", "--level", "1", extra, "missing"), ("array", "fail", "a0", h.m[0]),
                           ("array", "remove", "a0", h.m[4]), ("array", "add", "a0", extra), ("vg", "create", "w", extra),
