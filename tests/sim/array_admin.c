@@ -158,7 +158,7 @@ static void fail(unsigned disk)
     struct error err = {0};
     int rc;
 
-    model_unpin(model);
+    array_lose(disk);
     rc = array_fail(machine.array, sim->disks[disk].path, &err);
     say("fail", sim->disks[disk].path, rc, &err);
 }
@@ -245,14 +245,11 @@ static void wait_long(void)
 
 static void restart(void)
 {
-    struct error err = {0};
-
     gate_close(&machine.guests);
     SIM_TRACE("admin stops the array and starts it again");
     array_check_ended();
     array_note_roles();
-    if (array_stop(machine.array, &err))
-        sim_fail("the array does not stop: %s", err.text);
+    array_machine_stop();
     machine.check_id = 0;
     array_machine_assemble();
     array_start(machine.array);

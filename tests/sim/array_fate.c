@@ -35,7 +35,7 @@ static struct sim_fault *free_fault(struct sim_disk *d)
 
 static void blame(struct sim_disk *d, enum fault fault)
 {
-    model_unpin(model);
+    array_lose((unsigned)(d - sim->disks));
     world->bad_disks |= 1u << (d - sim->disks);
     fault_count(fault);
 }

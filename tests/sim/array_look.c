@@ -18,6 +18,7 @@
 #include "raid/superblock.h"
 
 #define PIECE_BYTES (32u << 10)
+#define ALL_DISKS   UINT32_MAX
 
 static void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static void complain(const char *fmt, ...)
@@ -47,6 +48,7 @@ static void check_run(const struct check_md *c, uint64_t offset, uint64_t *lengt
 {
     static char buffers[2][PIECE_BYTES];
     struct check_copy copies[CHECK_COPIES_MAX];
+    struct check_disk array = check_array(c, "the array");
     unsigned count = check_copies(c, offset, copies, length), turn = 0;
     const void *last = NULL, *data;
 
@@ -62,6 +64,8 @@ static void check_run(const struct check_md *c, uint64_t offset, uint64_t *lengt
         last = data;
         turn ^= 1;
     }
+    if (array_has_parity() && !last && !sim->failure[0])
+        check_copy(&array, check_read(&array, buffers[0], offset, *length), offset, *length);
 }
 
 static void note_roles(const struct check_md *c)
@@ -82,20 +86,30 @@ static bool any_gone(void)
     return false;
 }
 
+bool array_examine_disks(struct check_md *c, uint32_t disks)
+{
+    struct check_disk taken[SIM_DISKS_MAX];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < sim->disk_count; i++)
+        if (disks >> i & 1)
+            taken[count++] = check_sim_disk(&sim->disks[i]);
+    return check_md(c, taken, count, world->uuid);
+}
+
 void array_look(void)
 {
     static struct check_md c;
-    struct check_disk disks[SIM_DISKS_MAX];
     uint64_t length;
 
-    for (unsigned i = 0; i < sim->disk_count; i++)
-        disks[i] = check_sim_disk(&sim->disks[i]);
-    if (!check_md(&c, disks, sim->disk_count, world->uuid) && !(any_gone() && c.starts))
+    if (!array_examine_disks(&c, ALL_DISKS) && !(any_gone() && c.starts))
         complain("metadata: %s", c.problems.text);
     else if (c.layout.size_bytes != world->size_bytes)
         complain("the disks make an array of %llu bytes", (unsigned long long)c.layout.size_bytes);
     else if (world->level != 0 && !check_copies_agree(&c, 0, world->size_bytes))
         complain("copies: %s", c.problems.text);
+    else
+        array_note_torn(&c);
     for (uint64_t at = 0; at < world->size_bytes && !sim->failure[0]; at += length)
         check_run(&c, at, &length);
     note_roles(&c);

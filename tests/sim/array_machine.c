@@ -155,6 +155,7 @@ static int try_assemble(const struct found *f, unsigned flags, struct error *err
                  : error_set(err, ENODATA, "no member was found");
 
     SIM_TRACE("assemble disks %x, flags %u: %d %s", f->disks, flags, rc, rc ? err->text : "");
+    world->crashed |= !rc; /* until it is stopped */
     return rc;
 }
 
@@ -185,8 +186,21 @@ static void gather(struct found *f)
 static void note_copies_lost(const struct found *f)
 {
     for (unsigned i = 0; i < sim->disk_count; i++)
-        if (world->role_of[i] >= 0 && !(f->disks >> i & 1))
-            model_unpin(model);
+        if (world->role_of[i] >= 0 && !(f->disks & ~world->bad_disks & 1u << i))
+            array_lose(i);
+}
+
+/* One that is dirty and lacks a member is refused, until the administrator accepts the loss. */
+static int assemble(const struct found *f, unsigned flags, struct error *err)
+{
+    bool needs_force = array_needs_force(f->disks);
+    int rc = try_assemble(f, flags, err);
+
+    if (!rc && needs_force)
+        sim_fail("an array that is dirty and lacks a member is started");
+    if (rc == -EUCLEAN && !needs_force && !world->bad_disks)
+        sim_fail("the array is refused although it lacks nothing: %s", err->text);
+    return rc == -EUCLEAN ? try_assemble(f, flags | ARRAY_FORCE, err) : rc;
 }
 
 void array_machine_assemble(void)
@@ -199,12 +213,12 @@ void array_machine_assemble(void)
     gather(&f);
     note_copies_lost(&f);
     flags = f.all && !world->bad_disks ? 0 : ARRAY_DEGRADED_OK;
-    rc = try_assemble(&f, flags, &err);
+    rc = assemble(&f, flags, &err);
     for (unsigned i = 0; rc && world->bad_disks && i < TRIES_MAX; i++) { /* broke on the way */
         close_found(&f);
         array_mend_all();
         gather(&f);
-        rc = try_assemble(&f, ARRAY_DEGRADED_OK, &err);
+        rc = assemble(&f, ARRAY_DEGRADED_OK, &err);
     }
     if (rc)
         sim_fail("the array cannot be assembled: %s", err.text);
@@ -213,6 +227,22 @@ void array_machine_assemble(void)
     trace_members();
     if (array_blockdev(machine.array)->size_bytes != world->size_bytes)
         sim_fail("the array has another size than it had");
+}
+
+void array_machine_stop(void)
+{
+    struct array_status *s = array_status(machine.array);
+    struct error err = {0};
+    bool failed;
+
+    if (!s)
+        sim_fail("out of memory");
+    failed = s->state == ARRAY_FAILED;
+    free(s);
+    if (array_stop(machine.array, &err))
+        sim_fail("the array does not stop: %s", err.text);
+    machine.array = NULL;
+    array_note_stop(failed);
 }
 
 /* --- creation and its like --- */
@@ -230,6 +260,7 @@ static void note_array(void)
     world->fresh = true;
     free(s);
     model_init(model, world->arrays, world->size_bytes, MODEL_START_ANYTHING);
+    array_parity_created();
 }
 
 static void create(void)
@@ -251,6 +282,7 @@ static void create(void)
     if (array_create(&machine.array, &params, devs, world->members, devs + world->members,
             world->spares, &err))
         sim_fail("the array cannot be created: %s", err.text);
+    world->crashed = true;
     SIM_TRACE("created: level %d, layout %x, %u members, %u spares", world->level, world->layout,
         world->members, world->spares);
     note_array();
@@ -326,8 +358,10 @@ static void check_answers(void)
     array_read_again("at the second reading", used);
     if (!array_in_sync())
         return;
-    array_fail(machine.array, sim->disks[choose(SIM_ADMIN, sim->disk_count)].path, NULL);
-    array_read_again("from the other copy", used);
+    for (unsigned i = 0; i < MAX(machine.geometry.parity, 1u); i++) {
+        array_fail(machine.array, sim->disks[choose(SIM_ADMIN, sim->disk_count)].path, NULL);
+        array_read_again("from the other copy", used);
+    }
 }
 
 static void begin_work(void)
@@ -350,20 +384,12 @@ static void work(void)
     wait_group_wait(&machine.working);
 }
 
-static void stop(void)
-{
-    struct error err = {0};
-
-    if (array_stop(machine.array, &err))
-        sim_fail("the array does not stop: %s", err.text);
-}
-
 static void end_life(void)
 {
     array_check_ended();
     if (!world->stops)
         sim_power_cut(sim->cut.kill);
-    stop();
+    array_machine_stop();
     end_workers();
 }
 
@@ -390,7 +416,7 @@ void array_machine_run(void *arg)
     switch (world->plan) {
     case PLAN_CREATE:
         create();
-        stop();
+        array_machine_stop();
         break;
     case PLAN_DESTROY:
         make_geometry();
@@ -400,7 +426,7 @@ void array_machine_run(void *arg)
         make_geometry();
         array_machine_assemble();
         array_lies();
-        stop();
+        array_machine_stop();
         break;
     default:
         live_with_array();

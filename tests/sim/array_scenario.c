@@ -37,6 +37,19 @@ static const struct shape shapes[] = {
     {10, RAID10_LAYOUT_FAR(2) | RAID10_LAYOUT_OFFSET, 3, 2},
     {10, RAID10_LAYOUT_FAR(2) | RAID10_LAYOUT_OFFSET, 4, 2},
     {10, 0x202, 4, 1}, /* near and far */
+    {5, RAID5_LAYOUT_LEFT_SYMMETRIC, 3, 3},
+    {5, RAID5_LAYOUT_LEFT_ASYMMETRIC, 4, 1},
+    {5, RAID5_LAYOUT_RIGHT_SYMMETRIC, 5, 1},
+    {5, RAID5_LAYOUT_RIGHT_ASYMMETRIC, 3, 1},
+    {5, RAID5_LAYOUT_PARITY_FIRST, 4, 1},
+    {5, RAID5_LAYOUT_PARITY_LAST, 3, 1},
+    {6, RAID5_LAYOUT_LEFT_SYMMETRIC, 4, 2},
+    {6, RAID5_LAYOUT_LEFT_ASYMMETRIC, 5, 1},
+    {6, RAID5_LAYOUT_RIGHT_SYMMETRIC, 6, 1},
+    {6, RAID5_LAYOUT_RIGHT_ASYMMETRIC, 5, 1},
+    {6, RAID5_LAYOUT_PARITY_FIRST, 4, 1},
+    {6, RAID5_LAYOUT_PARITY_LAST, 5, 1},
+    {6, RAID6_LAYOUT_Q_LAST | RAID5_LAYOUT_LEFT_SYMMETRIC, 5, 1},
     {0, RAID0_LAYOUT_ORIGINAL, 2, 1},
     {0, RAID0_LAYOUT_ALTERNATE, 3, 1},
 };
@@ -103,12 +116,23 @@ static const struct shape *choose_shape(void)
     }
 }
 
+/* Where a disk lies it has to be a copy that is wrong. */
+static bool fits(const struct shape *s)
+{
+    return s->members <= sim->disk_count && (!world->lies || s->level == 1 || s->level == 10);
+}
+
+static bool may_lack(const struct shape *s)
+{
+    return s->level == 1 || s->level == 10;
+}
+
 /* Of the next array. */
 static void choose_array(void)
 {
     const struct shape *s = choose_shape();
 
-    while (s->members > sim->disk_count || (world->lies && s->level == 0))
+    while (!fits(s))
         s = choose_shape();
     snprintf(world->name, sizeof world->name, "array%u", ++world->arrays);
     world->level = s->level;
@@ -117,7 +141,7 @@ static void choose_array(void)
     world->spares = 0;
     if (s->level != 0)
         world->spares = MIN(2u, (unsigned)choose(SIM_ADMIN, sim->disk_count - s->members + 1));
-    world->lacks = s->level != 0 && one_in(SIM_ADMIN, 12) ? (int)choose(SIM_ADMIN, s->members) : -1;
+    world->lacks = may_lack(s) && one_in(SIM_ADMIN, 12) ? (int)choose(SIM_ADMIN, s->members) : -1;
     world->chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 4);
     world->bitmap_chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 5);
     world->member_bytes = s->level == 0 ? 0 : (64 * KIB) * (1 + choose(SIM_ADMIN, 3));

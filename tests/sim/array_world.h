@@ -11,6 +11,7 @@
  *     array_fate.c      what breaks meanwhile
  *     array_answers.c   reads the whole array, again and again
  *     array_look.c      between machines: what stands on the disks
+ *     array_parity.c    what RAID5 and RAID6 lose with a member after a crash
  *     array_lies.c      disks that hold or do something else than they said
  */
 #ifndef ASHLAR_TESTS_SIM_ARRAY_WORLD_H
@@ -20,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/arith.h"
+#include "check_md.h"
 #include "model.h"
 #include "raid/array.h"
 #include "raid/geometry.h"
@@ -64,10 +66,12 @@ struct array_world {
     char name[16];
     uint64_t chunk_bytes, member_bytes, size_bytes, bitmap_chunk_bytes;
     uint8_t uuid[16];
+    uint64_t torn; /* RAID5, RAID6: where parity may not fit since a crash (array_parity.c) */
     int role_of[SIM_DISKS_MAX]; /* of disks in sync when the last machine ended; -1: others */
     /* The machine: */
     unsigned machine, arrays; /* counts those created */
     enum array_plan plan;
+    bool crashed;       /* it did not stop cleanly, or failed */
     bool stops;         /* it is not cut off when its work is done */
     uint32_t bad_disks; /* bits: something has happened to them that may make ios fail */
 };
@@ -100,6 +104,7 @@ static inline bool one_in(enum sim_stream stream, uint64_t n)
 
 /* array_machine.c; the argument is not used. */
 void array_machine_run(void *arg);
+void array_machine_stop(void);
 /* Again, after a stop; ends the machine if it cannot be. */
 void array_machine_assemble(void);
 /* Whether I/O on the array may fail now: too much of it lies on disks that are bad. */
@@ -136,9 +141,23 @@ void array_say_unused(uint64_t offset, uint64_t length);
 void array_read_first(void);
 void array_read_again(const char *when, uint64_t size_bytes);
 
+/* array_parity.c */
+bool array_has_parity(void);
+/* What was never written may change when members come and go. */
+void array_parity_created(void);
+/* Before a member is lost, or cannot be relied on: that is model_unpin, too. */
+void array_lose(unsigned disk);
+/* What the last machine has left; what an array did that was stopped. */
+void array_note_torn(const struct check_md *c);
+void array_note_stop(bool failed);
+/* Whether what these disks hold may not be started without force. */
+bool array_needs_force(uint32_t found);
+
 /* array_look.c: says in sim->failure what is wrong with what stands on the disks, and notes in the
  * world which of them hold the array. */
 void array_look(void);
+/* What check_md says of these disks. */
+bool array_examine_disks(struct check_md *c, uint32_t disks);
 /* After creation: bits for small chunks, as `mdadm --bitmap-chunk` makes them. */
 void array_shrink_bitmap_chunks(void);
 

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What parity does not make good. It has no log: a crash in the middle of a write leaves stripes
+ * that do not fit (they are torn) until a resync has gone over them. Data that are there are as
+ * good as ever, but what is worked out in such a stripe may be anything; so with its member each of
+ * its blocks is lost, until it is written again.
+ *
+ * Where stripes may be torn the bitmap says, looked at after the crash. An array that is dirty and
+ * lacks a member may only be started by force.
+ */
+#include <stdlib.h>
+
+#include "array_world.h"
+#include "check_copies.h"
+
+#define PAGE_BYTES 4096u /* of members; a bit each in world->torn */
+
+static struct check_layout make_layout(void)
+{
+    struct check_layout l;
+
+    if (!check_layout_init(&l, world->level, world->layout, world->members, world->chunk_bytes,
+            world->member_bytes, NULL))
+        sim_fail("the array's shape makes no sense");
+    return l;
+}
+
+bool array_has_parity(void)
+{
+    return world->level == 5 || world->level == 6;
+}
+
+/* Anything, from now on, until it is written. */
+static void say_anything(uint64_t offset, uint64_t length)
+{
+    unsigned ticket = model_write_begin(model, MODEL_UNUSED, offset, length, NULL);
+
+    model_write_end(model, ticket, true, true);
+}
+
+void array_parity_created(void)
+{
+    world->torn = 0;
+    if (array_has_parity())
+        say_anything(0, world->size_bytes);
+}
+
+/* --- what is lost --- */
+
+/* The data that this role has in the page, if it is not parity there. */
+static void lose_page(const struct check_layout *l, unsigned role, uint64_t member_offset)
+{
+    uint64_t number = member_offset / l->chunk_bytes, within = member_offset % l->chunk_bytes;
+    struct check_stripe s = check_layout_stripe(l, number);
+    unsigned data = l->disks - l->parity;
+
+    for (unsigned i = 0; i < data; i++)
+        if (s.data[i] == role)
+            say_anything((number * data + i) * l->chunk_bytes + within, PAGE_BYTES);
+}
+
+static void lose_role(unsigned role)
+{
+    struct check_layout l = make_layout();
+
+    SIM_TRACE("role %u: torn pages %llx are lost", role, (unsigned long long)world->torn);
+    for (uint64_t page = 0; page < world->member_bytes / PAGE_BYTES; page++)
+        if (world->torn >> page & 1)
+            lose_page(&l, role, page * PAGE_BYTES);
+}
+
+/* -1: none yet, but it may get any. */
+static int role_now(unsigned disk)
+{
+    struct array_status *s;
+    int role = -1;
+
+    if (!machine.array)
+        return world->role_of[disk];
+    s = array_status(machine.array);
+    if (!s)
+        sim_fail("out of memory");
+    for (unsigned i = 0; i < s->member_count; i++)
+        if (s->members[i].name[0] && array_disk_of(s->members[i].name) == disk)
+            role = s->members[i].role;
+    if (s->unsynced_bytes == 0)
+        world->torn = 0;
+    free(s);
+    return role;
+}
+
+void array_lose(unsigned disk)
+{
+    int role;
+
+    model_unpin(model);
+    if (!world->torn)
+        return;
+    role = role_now(disk);
+    for (unsigned i = 0; world->torn && i < world->members; i++)
+        if (role < 0 || role == (int)i)
+            lose_role(i);
+}
+
+/* --- after a machine --- */
+
+static bool in_sync(const struct check_md *c, unsigned role)
+{
+    return c->members[role] >= 0 && c->disks[c->members[role]].state == CHECK_MD_IN_SYNC;
+}
+
+void array_note_torn(const struct check_md *c)
+{
+    uint64_t row_bytes = c->layout.chunk_bytes * (c->layout.disks - c->layout.parity), torn = 0;
+
+    if (!array_has_parity())
+        return;
+    for (uint64_t page = 0; page < world->member_bytes / PAGE_BYTES; page++) {
+        uint64_t at = page * PAGE_BYTES, chunk = c->layout.chunk_bytes;
+        if (check_copies_differ(c, at / chunk * row_bytes + at % chunk))
+            torn |= UINT64_C(1) << page;
+    }
+    world->torn = world->crashed ? torn : world->torn & torn;
+    for (unsigned role = 0; world->crashed && role < world->members; role++)
+        if (!in_sync(c, role))
+            lose_role(role);
+}
+
+void array_note_stop(bool failed)
+{
+    static struct check_md c;
+
+    world->crashed = failed;
+    if (failed && array_examine_disks(&c, UINT32_MAX))
+        array_note_torn(&c);
+}
+
+/* --- before the next --- */
+
+bool array_needs_force(uint32_t found)
+{
+    static struct check_md c;
+    bool lacks = false;
+
+    if (!array_has_parity())
+        return false;
+    array_examine_disks(&c, found);
+    for (unsigned role = 0; role < world->members; role++)
+        lacks |= !in_sync(&c, role);
+    return c.dirty && lacks;
+}
