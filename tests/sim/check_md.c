@@ -276,7 +276,8 @@ static void check_all_unique(struct look *l)
 
 /* --- bitmaps --- */
 
-/* The bitmap's events are written before the superblock's; the superblock's next, at most. */
+/* The bitmap's events are written before the superblock's; and again, each time that somebody fails
+ * in between. */
 static void check_bitmap_events(struct look *l, unsigned i, const struct check_bitmap *b)
 {
     if (l->c->disks[i].state != CHECK_MD_IN_SYNC)
@@ -284,7 +285,7 @@ static void check_bitmap_events(struct look *l, unsigned i, const struct check_b
     if (b->events < l->fresh->events)
         PROBLEM(l, "%s: bitmap of events %" PRIu64 ", the array is at %" PRIu64, name_of(l, i),
             b->events, l->fresh->events);
-    if (b->events > l->fresh->events + 1)
+    if (b->events > l->fresh->events + 1 + l->c->disk_count)
         PROBLEM(l, "%s: bitmap of events %" PRIu64 " is ahead of the array's %" PRIu64,
             name_of(l, i), b->events, l->fresh->events);
 }
