@@ -178,19 +178,26 @@ void model_write_change(
     }
 }
 
+static const struct model_version *ruler_of(
+    const struct model *m, uint32_t sector, const struct model_version *v)
+{
+    const struct model_version *all = m->versions[sector];
+
+    for (unsigned i = 0; i < m->version_counts[sector]; i++)
+        if (all[i].write == v->ruled_by)
+            return &all[i];
+    return NULL;
+}
+
 /* Gone are those that had ended before the durable write began, and those known to have stood there
  * before one of them. */
 static bool is_superseded(
     const struct model *m, uint32_t sector, const struct model_version *v, uint32_t durable_begun)
 {
-    const struct model_version *all = m->versions[sector];
+    const struct model_version *ruler = ruler_of(m, sector, v);
 
-    if (model_write_of(m, v)->ended < durable_begun)
-        return true;
-    for (unsigned i = 0; i < m->version_counts[sector]; i++)
-        if (all[i].write == v->ruled_by && model_write_of(m, &all[i])->ended < durable_begun)
-            return true;
-    return false;
+    return model_write_of(m, v)->ended < durable_begun ||
+           (ruler && model_write_of(m, ruler)->ended < durable_begun);
 }
 
 static void supersede(struct model *m, uint32_t sector, const struct model_write *durable)
@@ -287,16 +294,20 @@ static void end_all(struct model *m, bool power_cut)
     }
 }
 
-/* What was seen instead is on the medium; or this one would have come after it, and so was never
- * done. */
+/* What was seen instead is on the medium, or known to have stood there before something that is; or
+ * this one would have come after it, and so was never done. */
 static bool is_ruled_for_good(const struct model *m, uint32_t sector, const struct model_version *v)
 {
-    const struct model_version *all = m->versions[sector];
+    for (unsigned steps = 0; steps < MODEL_VERSIONS; steps++) {
+        const struct model_version *ruler = ruler_of(m, sector, v);
 
-    for (unsigned i = 0; i < m->version_counts[sector]; i++)
-        if (all[i].write == v->ruled_by)
-            return model_on_medium(m, &all[i]) ||
-                   model_write_of(m, v)->begun > model_write_of(m, &all[i])->ended;
+        if (!ruler)
+            return false;
+        if (model_on_medium(m, ruler) ||
+            model_write_of(m, v)->begun > model_write_of(m, ruler)->ended)
+            return true;
+        v = ruler;
+    }
     return false;
 }
 
