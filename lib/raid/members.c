@@ -372,14 +372,6 @@ static int run_superblocks(struct array *a, unsigned first, unsigned count)
     return count && blockdev_run(a->sb_ops + first, count) ? fail_targets(a, first, count) : 0;
 }
 
-static bool any_failed(const struct array *a, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (a->sb_ops[i].result)
-            return true;
-    return false;
-}
-
 /*
  * Who rises says so itself before the others rely on it: else a crash could leave superblocks that
  * count a member out beside that of the one which took its place, as incomplete as before; and of
@@ -397,10 +389,13 @@ static int write_round(struct array *a)
     compose_roles(a); /* without members whose bitmap could not be written */
     count = prepare_superblocks(a, &first);
     rc = run_superblocks(a, 0, first);
-    /* What was to rise and failed may have its superblock all the same: the others' get other
-     * events. */
-    if (rc || any_failed(a, first))
+    if (rc)
         return rc;
+    /* Without those that could not rise. The others' cannot wait for the next events: after a crash
+     * in the middle of that update some would be two behind, too old to take part. */
+    compose_roles(a);
+    for (unsigned i = first; first && i < count; i++)
+        compose_member(a, a->sb_targets[i]);
     return run_superblocks(a, first, count - first);
 }
 

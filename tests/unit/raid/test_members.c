@@ -279,6 +279,48 @@ static void test_nothing_is_written_when_the_superblocks_cannot_say_dirty(void)
     run_in_rt(activation_fails);
 }
 
+static uint64_t events_of(struct rig *r, unsigned disk)
+{
+    struct md_superblock sb;
+
+    rig_read_superblock(r, disk, &sb);
+    return sb.events;
+}
+
+/* A spare that gets a role says so first, and cannot; d2 has not written what the others have. */
+static void nobody_two_behind(void)
+{
+    struct rig r;
+
+    rig_init(&r, 5);
+    rig_create(&r, 10, RAID10_LAYOUT_NEAR(2), 4, 1);
+    array_start(r.array);
+    rig_settle(&r);
+    fault_add(r.disks[4].fault,
+        &(struct fault_rule){.kind = BLOCK_WRITE,
+            .offset = 4096,
+            .length = 4096,
+            .skip = 2,
+            .times = 1,
+            .error = -EIO});
+    fault_add(r.disks[2].fault,
+        &(struct fault_rule){
+            .kind = BLOCK_WRITE, .offset = 4096, .length = 4096, .skip = 2, .hold = true});
+    CU_ASSERT_EQUAL(array_fail(r.array, "d1", NULL), 0);
+    fault_wait_held(r.disks[2].fault, 1);
+    CU_ASSERT_EQUAL(rig_state(&r, 4), MEMBER_FAULTY);
+    CU_ASSERT_EQUAL(events_of(&r, 0), events_of(&r, 2) + 1);
+    CU_ASSERT_EQUAL(events_of(&r, 3), events_of(&r, 2) + 1);
+    fault_clear(r.disks[2].fault);
+    fault_release(r.disks[2].fault);
+    rig_end(&r);
+}
+
+static void test_a_failure_to_rise_leaves_nobody_two_updates_behind(void)
+{
+    run_in_rt(nobody_two_behind);
+}
+
 CU_TestInfo members_tests[] = {
     {"a failure is recorded before the write returns",
         test_a_failure_is_recorded_before_the_write_returns},
@@ -291,6 +333,8 @@ CU_TestInfo members_tests[] = {
     {"the last copy is never given up", test_the_last_copy_is_never_given_up},
     {"fail and remove by hand", test_fail_and_remove_by_hand},
     {"a flush that fails fails the member", test_a_flush_that_fails_fails_the_member},
+    {"a failure to rise leaves nobody two updates behind",
+        test_a_failure_to_rise_leaves_nobody_two_updates_behind},
     {"nothing is written when the superblocks cannot say dirty",
         test_nothing_is_written_when_the_superblocks_cannot_say_dirty},
     CU_TEST_INFO_NULL,
