@@ -118,6 +118,13 @@ static struct block_op op_for(const struct stripe *s, enum block_kind kind, stru
     };
 }
 
+/* What stands there is not known. */
+static void drop_buffer(struct stripe *s, unsigned cell)
+{
+    io_buffer_put(s->cells[cell].old, stripe_bytes(s));
+    s->cells[cell].old = NULL;
+}
+
 static int gather_read(struct gathering *g, struct stripe *s, unsigned cell)
 {
     struct stripe_cell *c = &s->cells[cell];
@@ -127,6 +134,7 @@ static int gather_read(struct gathering *g, struct stripe *s, unsigned cell)
         return -ENOMEM;
     if (!m) { /* it has failed since */
         s->flags[cell] &= (unsigned char)~STRIPE_READABLE;
+        drop_buffer(s, cell);
         return -EAGAIN;
     }
     g->iov[g->count] = (struct iovec){c->old, stripe_bytes(s)};
@@ -160,6 +168,7 @@ static int note_failed_reads(struct gathering *g)
         atomic_fetch_add(&g->targets[i]->errors, 1);
         from->stripe->flags[from->block] &= (unsigned char)~STRIPE_READABLE;
         from->stripe->cells[from->block].failed = true;
+        drop_buffer(from->stripe, from->block);
         rc = -EAGAIN;
     }
     return rc;

@@ -224,6 +224,33 @@ static void test_a_bad_block_is_corrected(void)
     run_in_rt(correct);
 }
 
+/* Where another way to work parity out does not need the block, it stays what it is. */
+static void write_beside(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i++) {
+        struct raid_stripe stripe;
+        struct rig r;
+
+        if (shapes[i].members == 2)
+            continue;
+        begin(&r, &shapes[i], 0);
+        write_all(&r);
+        rig_settle(&r);
+        stripe = raid_geometry_stripe(&r.array->geometry, 0);
+        rig_break(
+            &r, raid_stripe_role(&r.array->geometry, &stripe, 1), BLOCK_READ, DATA_BYTES, 4096, 1);
+        rig_write(&r, 512, 512, 0);
+        rig_check(&r);
+        CU_ASSERT_EQUAL(count_unfit(&r), 0);
+        rig_end(&r);
+    }
+}
+
+static void test_a_bad_block_beside_what_is_written_keeps_its_data(void)
+{
+    run_in_rt(write_beside);
+}
+
 static void scribble(struct rig *r, unsigned disk, uint64_t offset)
 {
     char buf[4096];
@@ -382,6 +409,8 @@ CU_TestInfo parity_array_tests[] = {
     {"a spare recovers", test_a_spare_recovers},
     {"a member is replaced", test_a_member_is_replaced},
     {"a bad block is corrected", test_a_bad_block_is_corrected},
+    {"a bad block beside what is written keeps its data",
+        test_a_bad_block_beside_what_is_written_keeps_its_data},
     {"check finds and repair mends", test_check_finds_and_repair_mends},
     {"dirty and degraded is refused", test_dirty_and_degraded_is_refused},
     {"a row once written fits although a member lacks",
