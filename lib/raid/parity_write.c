@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/stripe.h"
 #include "rt/io.h"
 
@@ -227,9 +228,9 @@ static struct run *run_of(struct update *u, const struct part *p)
 static uint8_t *usable_as_is(const struct update *u, const struct run *r, const struct part *p)
 {
     bool aligned = !((uintptr_t)p->iov->iov_base & (u->a->dev.memory_align_bytes - 1));
+    bool stable = MUTANT(CHANGING_BUFFER) || p->flags & BLOCK_STABLE;
 
-    return p->flags & BLOCK_STABLE && p->iov_count == 1 && aligned && p->start == r->start &&
-                   p->end == r->end
+    return stable && p->iov_count == 1 && aligned && p->start == r->start && p->end == r->end
                ? p->iov->iov_base
                : NULL;
 }
@@ -359,7 +360,7 @@ static int run_locked(struct update *u)
         rc = make_stretches(u);
     if (!rc)
         rc = bring_in(u, !bitmap_log_unsynced(a, start, end - start));
-    if (members_record_if_needed(a))
+    if (!MUTANT(ACK_BEFORE_FAILURE) && members_record_if_needed(a))
         rc = -EIO;
     bitmap_log_end(a, start, end - start);
     range_lock_release(&a->ranges, &range);
