@@ -133,7 +133,10 @@ static void reach_disk(struct op *op)
                      : sim_disk_fault(d, io->kind, io->offset, io->length);
     op->state = OP_REACHED;
     if (op->cut == SIM_DURING) {
-        if (io->kind != IO_SYNC)
+        /* a kill leaves a disk alone: what it is to make durable, it does */
+        if (sim->cut.kill && io->flags & IO_FUA && !io->result)
+            apply(op);
+        else if (io->kind != IO_SYNC)
             sim_disk_apply_torn(d, io, sim_stream(SIM_MEDIUM));
         op->state = OP_ENDED;
         site_cut(op->site, SIM_DURING);
