@@ -141,12 +141,12 @@ static bool look(struct admin *a, struct host_state *seen)
     return !trouble_beyond();
 }
 
-void admin_settle(struct admin *a)
+void admin_settle(struct admin *a, bool started)
 {
     struct host_state seen;
 
     if (look(a, &seen))
-        host_settle(&seen);
+        host_settle(&seen, started);
 }
 
 /* What would be done can be asked for all that changes disks; nothing is done then. */
@@ -218,7 +218,7 @@ bool admin_change(struct admin *a, const char *method, json_t *params, admin_ref
         return false;
     if ((rc == -ENOSPC || rc == -EIO) && trouble_uncertain()) {
         host->unsaved = true;
-        admin_settle(a);
+        admin_settle(a, false);
         return false;
     }
     if (!may_be_refused(rc, refusals))

@@ -20,8 +20,9 @@ struct admin {
 void admin_open(struct admin *a);
 void admin_close(struct admin *a);
 
-/* The status must be as a start may leave it; what is there is known from then on. */
-void admin_settle(struct admin *a);
+/* The status must be as a start may leave it, or a change of which nobody knows whether it has been
+ * done; what is there is known from then on. */
+void admin_settle(struct admin *a, bool started);
 /* Serves every volume, so that it can be read. */
 void admin_serve_all(struct admin *a);
 /* One change, or nothing when the choice has fallen on one that cannot be made now. */

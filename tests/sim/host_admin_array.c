@@ -89,15 +89,18 @@ bool admin_array_create(struct admin *a)
         .level = shapes[shape].level,
         .raid_disks = count,
         .members = members | spares,
-        .attached = members | spares};
+        .attached = members | spares,
+        .unsettled = spares}; /* written last */
     host_name('a', array->name);
     host_take_disks(members | spares);
-    return admin_change(a, "array.create",
+    admin_change(a, "array.create",
         json_pack("{s:s, s:i, s:s*, s:i, s:o, s:o, s:o}", "name", array->name, "level",
             array->level, "layout", shapes[shape].layout, "chunk_bytes",
             4096 << sim_below(a->random, 5), "members", admin_paths(members, 0), "spares",
             admin_paths(spares, 0), "force", admin_force(a, members | spares)),
         refusals);
+    host->now.arrays[slot].unsettled = 0;
+    return true;
 }
 
 /* Members that can be done without: where one has trouble, only that one. */

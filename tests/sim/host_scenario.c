@@ -98,7 +98,7 @@ static void live(void *arg)
     if (sim_one_in(&sim->random[SIM_ADMIN], 4))
         events_watch(&watcher);
     admin_open(&admin);
-    admin_settle(&admin);
+    admin_settle(&admin, true);
     admin_serve_all(&admin);
     guests_verify();
     use(&admin);
@@ -170,6 +170,9 @@ static void end_machine(enum sim_end end)
 
 static void run_host(const struct scenario_options *options)
 {
+    static const enum host_trouble troubles[] = {HOST_TROUBLE_NONE, HOST_TROUBLE_NONE,
+        HOST_TROUBLE_MEMBERS, HOST_TROUBLE_MEMBERS, HOST_TROUBLE_MEMBERS, HOST_TROUBLE_SINGLE,
+        HOST_TROUBLE_FILES, HOST_TROUBLE_BEYOND};
     struct sim_random *r = &sim->random[SIM_ADMIN];
     unsigned machines = MACHINES_MIN + (unsigned)sim_below(r, MACHINES_MAX - MACHINES_MIN + 1);
 
@@ -179,7 +182,8 @@ static void run_host(const struct scenario_options *options)
         host->workers = options->workers_max;
     if (options->machines_max && options->machines_max < machines)
         machines = options->machines_max;
-    host->trouble = (enum host_trouble)sim_below(&sim->random[SIM_FAULTS], HOST_TROUBLES);
+    host->trouble =
+        troubles[sim_below(&sim->random[SIM_FAULTS], sizeof troubles / sizeof *troubles)];
     add_disks();
     while (machines-- > 0 && !*sim->failure) {
         choose_cut();

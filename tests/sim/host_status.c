@@ -74,6 +74,8 @@ static void read_member(const json_t *member, struct host_array *a)
         a->members |= 1u << disk;
     if (!strcmp(state, "spare"))
         a->spares |= 1u << disk;
+    if (!strcmp(state, "replacing"))
+        a->replacing = true;
     if (!strcmp(state, "in-sync"))
         a->in_sync++;
 }
@@ -88,7 +90,8 @@ static bool was_given(const char *name)
 /*
  * A disk that was taken out of an array goes on carrying it. When the array is destroyed meanwhile
  * and the disk, for all it knows, is complete without the others, the next start brings up what it
- * carries: an array that has been, perhaps with a group on it. Its disks are in use then.
+ * carries: an array that has been, perhaps with a group on it. And a group whose removal was killed
+ * before the disks had flushed it comes back with a power cut. Their disks are in use then.
  */
 static void read_ghost(const struct host_array *a)
 {
@@ -156,7 +159,7 @@ static void read_pv(const char *name, struct host_group *g)
         g->disks |= 1u << disk;
     else if (array >= 0)
         g->arrays |= 1u << array;
-    else
+    else if (!was_given(name))
         sim_fail("group %s has an unknown PV %s", g->name, name);
 }
 
@@ -164,20 +167,22 @@ static void read_group(const json_t *group, struct host_state *seen)
 {
     const char *name = text_of(group, "name");
     int slot = find_group(name);
-    struct host_group *g;
+    struct host_group ghost = {0}, *g;
     json_t *item;
     size_t i;
 
-    if (slot < 0 && was_given(name)) /* a ghost's */
-        return;
-    if (slot < 0)
+    if (slot < 0 && !was_given(name))
         sim_fail("group %s is there, which nobody has made", name);
-    g = &seen->groups[slot];
+    g = slot < 0 ? &ghost : &seen->groups[slot];
     g->there = true;
     snprintf(g->name, sizeof g->name, "%.15s", name);
     g->extent_bytes = number_of(group, "extent_size_bytes");
     json_array_foreach (json_object_get(group, "pvs"), i, item)
         read_pv(json_string_value(item), g);
+    if (slot < 0) {
+        host->ghosts |= g->disks;
+        return;
+    }
     json_array_foreach (json_object_get(group, "volumes"), i, item)
         read_volume(item, (unsigned)slot, seen);
     if (json_is_string(json_object_get(group, "read_only_reason")))

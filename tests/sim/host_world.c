@@ -198,7 +198,7 @@ static void fit_model(struct model *m, uint64_t size_bytes)
 }
 
 /* What is known from now on is what was seen, but for what may come up later. */
-static void take_over(const struct host_state *want, const struct host_state *seen)
+static void take_over(const struct host_state *want, const struct host_state *seen, bool started)
 {
     struct host_state known = *seen;
 
@@ -209,6 +209,8 @@ static void take_over(const struct host_state *want, const struct host_state *se
         a->unsettled = want->arrays[i].unsettled;
         if (host->changing)
             a->unsettled |= host->then.arrays[i].unsettled;
+        if (started && a->in_sync == a->raid_disks && !a->replacing)
+            a->unsettled = a->attached & host->victims;
         if (want->arrays[i].presence >= HOST_STOPPED && a->presence == HOST_ABSENT)
             *a = want->arrays[i];
     }
@@ -222,13 +224,13 @@ static void take_over(const struct host_state *want, const struct host_state *se
     pin_or_not();
 }
 
-void host_settle(const struct host_state *seen)
+void host_settle(const struct host_state *seen, bool started)
 {
     struct difference from_now, from_then;
     uint32_t free = host_free_disks();
 
     if (state_is(&host->now, seen, free, &from_now)) {
-        take_over(&host->now, seen);
+        take_over(&host->now, seen, started);
         return;
     }
     if (!host->changing)
@@ -236,7 +238,7 @@ void host_settle(const struct host_state *seen)
     if (!state_is(&host->then, seen, free, &from_then))
         sim_fail("it is neither as before a change (%s) nor as after it (%s)", from_now.text,
             from_then.text);
-    take_over(&host->then, seen);
+    take_over(&host->then, seen, started);
 }
 
 void host_compare(const struct host_state *seen)
@@ -245,7 +247,7 @@ void host_compare(const struct host_state *seen)
 
     if (!state_is(&host->now, seen, 0, &d))
         sim_fail("status: %s", d.text);
-    take_over(&host->now, seen);
+    take_over(&host->now, seen, false);
 }
 
 void host_done(void)

@@ -48,6 +48,7 @@ struct host_array {
     uint32_t members;  /* disks that take part or wait as spares, a bit each */
     uint32_t spares;   /* of them, as last seen */
     uint32_t attached; /* members, and those that are faulty or stale; as last seen */
+    bool replacing;    /* as last seen */
     bool loose; /* copies may differ where no power cut has explained it: one that served may be
                    lost */
     uint32_t unsettled; /* that may take part or not: of a replacement, which ends by itself */
@@ -80,8 +81,7 @@ enum host_trouble {
     HOST_TROUBLE_MEMBERS,
     HOST_TROUBLE_SINGLE,
     HOST_TROUBLE_FILES,
-    HOST_TROUBLE_BEYOND,
-    HOST_TROUBLES
+    HOST_TROUBLE_BEYOND
 };
 
 struct host_world {
@@ -109,7 +109,7 @@ extern struct model *host_models; /* of each volume */
 void host_read_status(json_t *status, struct host_state *seen);
 /* After a start, or when nobody knows whether a request has been done: `seen` must be as now or as
  * then; becomes what is known. */
-void host_settle(const struct host_state *seen);
+void host_settle(const struct host_state *seen, bool started);
 /* At any other time: `seen` must be as now; takes over what changes by itself. */
 void host_compare(const struct host_state *seen);
 /* The request under way has been done, or refused. */
