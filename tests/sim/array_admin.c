@@ -248,7 +248,6 @@ static void restart(void)
     gate_close(&machine.guests);
     SIM_TRACE("admin stops the array and starts it again");
     array_check_ended();
-    array_note_roles();
     array_machine_stop();
     machine.check_id = 0;
     array_machine_assemble();

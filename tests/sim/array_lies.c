@@ -238,15 +238,6 @@ static void damage(struct sim_disk *d, uint64_t offset, uint64_t length)
     SIM_TRACE("lie: metadata of %s at %llu is damaged", d->path, (unsigned long long)offset);
 }
 
-static void stop(void)
-{
-    struct error err = {0};
-
-    array_note_roles();
-    if (array_stop(machine.array, &err))
-        sim_fail("the array does not stop: %s", err.text);
-}
-
 static void expect_refused(const struct sim_disk *d)
 {
     struct md_superblock *sb = malloc(sizeof *sb);
@@ -270,7 +261,7 @@ static void damage_superblock(void)
     struct blockdev *dev;
     bool readded;
 
-    stop();
+    array_machine_stop();
     damage(l.disk, MD_SUPERBLOCK_OFFSET_BYTES, SIM_SECTOR_BYTES);
     expect_refused(l.disk);
     world->bad_disks = 1u << (l.disk - sim->disks);
@@ -293,7 +284,7 @@ static void damage_bitmap(void)
 {
     struct lie l = choose_lie();
 
-    stop();
+    array_machine_stop();
     damage(l.disk, BITMAP_OFFSET, 24);
     array_machine_assemble();
     array_start(machine.array);

@@ -58,11 +58,6 @@ bool array_may_fail(void)
     return !complete || (failed && world->bad_disks && machine.was_degraded);
 }
 
-void array_note_roles(void)
-{
-    free(status(world->role_of));
-}
-
 static void make_geometry(void)
 {
     uint64_t data_bytes[SIM_DISKS_MAX];
@@ -243,6 +238,9 @@ void array_machine_stop(void)
         sim_fail("the array does not stop: %s", err.text);
     machine.array = NULL;
     array_note_stop(failed);
+    array_look();
+    if (sim->failure[0])
+        sim_fail("%s", sim->failure);
 }
 
 /* --- creation and its like --- */

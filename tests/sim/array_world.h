@@ -104,13 +104,12 @@ static inline bool one_in(enum sim_stream stream, uint64_t n)
 
 /* array_machine.c; the argument is not used. */
 void array_machine_run(void *arg);
+/* Stops the array and looks at what that leaves. */
 void array_machine_stop(void);
 /* Again, after a stop; ends the machine if it cannot be. */
 void array_machine_assemble(void);
 /* Whether I/O on the array may fail now: too much of it lies on disks that are bad. */
 bool array_may_fail(void);
-/* Which disks are in sync now. */
-void array_note_roles(void);
 
 /* array_guest.c, array_fate.c, array_admin.c: start their coroutines, or run (admin). */
 void array_guests_start(void);
