@@ -3,7 +3,8 @@
  * Reading RAID5 and RAID6. A block that is there is read where it lies, without any lock. One that
  * is missing or cannot be read is worked out from the others of its stripe, while nobody writes
  * there; and written over the bad one, which disks answer by giving it another place. A member
- * whose bad block cannot be corrected is faulty.
+ * whose bad block cannot be corrected is faulty. Of an array that has failed only what is there is
+ * read.
  *
  * The wrapper has cut requests at chunks.
  */
@@ -38,7 +39,8 @@ static int reconstruct(struct array *a, const struct raid_place *at, const struc
         return -ENOMEM;
     range_lock_take(&a->ranges, &range, offset, offset + length, false);
     stripe_init(&s, a, at->stripe, at->offset_bytes, at->offset_bytes + length, memory);
-    rc = stripe_load(&s, false);
+    /* the write that it failed in may have left parity that does not fit */
+    rc = atomic_load(&a->failed) ? -EIO : stripe_load(&s, false);
     if (!rc) {
         iov_copy_to(iov, iov_count, 0, s.cells[at->block].old, length);
         correct(&s);
