@@ -281,18 +281,35 @@ static void cover(struct update *u, struct stripe *s)
 
 /* --- doing it --- */
 
+/* Among what is not written: where parity does not fit yet, nothing else would make it. */
+static bool has_bad_block(const struct stripe *s)
+{
+    for (unsigned i = 0; i < s->a->geometry.raid5.data; i++)
+        if (s->cells[i].failed && !(s->flags[i] & STRIPE_COVERED))
+            return true;
+    return false;
+}
+
+static int plan_one(struct stripe *s, bool in_sync)
+{
+    const struct raid_geometry *g = &s->a->geometry;
+    int rc;
+
+    for (unsigned c = 0; c < g->raid_disks; c++)
+        s->flags[c] &= (unsigned char)~STRIPE_READ;
+    rc = stripe_plan(&s->plan, s->flags, g->raid5.data, g->parity, in_sync);
+    if (!rc && s->plan.method == STRIPE_MODIFY && has_bad_block(s) &&
+        !stripe_plan_load(s->flags, g->raid5.data, g->parity))
+        s->plan.method = STRIPE_LOAD; /* and it is corrected */
+    return rc;
+}
+
 static int plan(struct update *u, bool in_sync)
 {
-    const struct raid_geometry *g = &u->a->geometry;
     int rc = 0;
 
-    for (unsigned i = 0; i < u->stretch_count && !rc; i++) {
-        struct stripe *s = &u->stretches[i];
-
-        for (unsigned c = 0; c < g->raid_disks; c++)
-            s->flags[c] &= (unsigned char)~STRIPE_READ;
-        rc = stripe_plan(&s->plan, s->flags, g->raid5.data, g->parity, in_sync);
-    }
+    for (unsigned i = 0; i < u->stretch_count && !rc; i++)
+        rc = plan_one(&u->stretches[i], in_sync);
     return rc;
 }
 
@@ -356,6 +373,8 @@ static int run_locked(struct update *u)
 
     range_lock_take(&a->ranges, &range, start, end, false);
     rc = bitmap_log_begin(a, start, end - start);
+    if (atomic_load(&a->failed)) /* by the one before, perhaps: there may be nothing to go by */
+        rc = -EIO;
     if (!rc)
         rc = make_stretches(u);
     if (!rc)

@@ -246,9 +246,65 @@ static void write_beside(void)
     }
 }
 
+/* In rows that have never been synced: what is written is there also without its member. */
+static void write_beside_unsynced(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i++) {
+        const struct raid_geometry *g;
+        struct raid_stripe stripe;
+        char back[512];
+        struct rig r;
+
+        if (shapes[i].members == 2)
+            continue;
+        begin(&r, &shapes[i], 0);
+        array_sync_pause(r.array, true);
+        g = &r.array->geometry;
+        stripe = raid_geometry_stripe(g, 0);
+        rig_break(&r, raid_stripe_role(g, &stripe, 1), BLOCK_READ, DATA_BYTES, 4096, 1);
+        rig_write(&r, 512, 512, 0);
+        CU_ASSERT_EQUAL(array_fail(r.array, rig_name(raid_stripe_role(g, &stripe, 0)), NULL), 0);
+        CU_ASSERT_EQUAL(blockdev_read(r.dev, back, 512, sizeof back), 0);
+        CU_ASSERT_EQUAL(memcmp(back, r.model + 512, sizeof back), 0);
+        rig_end(&r);
+    }
+}
+
+static void test_a_bad_block_beside_what_was_never_synced_is_made_to_fit(void)
+{
+    run_in_rt(write_beside_unsynced);
+}
+
 static void test_a_bad_block_beside_what_is_written_keeps_its_data(void)
 {
     run_in_rt(write_beside);
+}
+
+/* The write that it failed in has left parity that does not fit: what is missing cannot be told. */
+static void fail(void)
+{
+    const struct raid_geometry *g;
+    struct raid_stripe stripe;
+    char back[512];
+    struct rig r;
+
+    begin(&r, &shapes[1], 0);
+    write_all(&r);
+    g = &r.array->geometry;
+    stripe = raid_geometry_stripe(g, 0);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(raid_stripe_role(g, &stripe, 1)), NULL), 0);
+    rig_break(&r, raid_stripe_role(g, &stripe, 0), BLOCK_WRITE, 0, 0, 0);
+    memset(back, 1, sizeof back);
+    CU_ASSERT_EQUAL(blockdev_write(r.dev, back, 512, sizeof back, 0), -EIO);
+    CU_ASSERT_EQUAL(blockdev_read(r.dev, back, RIG_CHUNK_BYTES + 512, sizeof back), -EIO);
+    CU_ASSERT_EQUAL(blockdev_read(r.dev, back, 2 * RIG_CHUNK_BYTES, sizeof back), 0);
+    CU_ASSERT_EQUAL(memcmp(back, r.model + 2 * RIG_CHUNK_BYTES, sizeof back), 0);
+    rig_end(&r);
+}
+
+static void test_a_failed_array_does_not_tell_what_is_missing(void)
+{
+    run_in_rt(fail);
 }
 
 static void scribble(struct rig *r, unsigned disk, uint64_t offset)
@@ -411,6 +467,10 @@ CU_TestInfo parity_array_tests[] = {
     {"a bad block is corrected", test_a_bad_block_is_corrected},
     {"a bad block beside what is written keeps its data",
         test_a_bad_block_beside_what_is_written_keeps_its_data},
+    {"a bad block beside what was never synced is made to fit",
+        test_a_bad_block_beside_what_was_never_synced_is_made_to_fit},
+    {"a failed array does not tell what is missing",
+        test_a_failed_array_does_not_tell_what_is_missing},
     {"check finds and repair mends", test_check_finds_and_repair_mends},
     {"dirty and degraded is refused", test_dirty_and_degraded_is_refused},
     {"a row once written fits although a member lacks",
