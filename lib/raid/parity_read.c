@@ -21,7 +21,7 @@ static void correct(struct stripe *s)
     for (unsigned i = 0; i < s->a->geometry.raid_disks; i++) {
         struct member *m = array_readable(s->a, raid_stripe_role(&s->a->geometry, &s->place, i));
 
-        if (s->cells[i].failed && s->cells[i].old && m)
+        if (s->cells[i].rewrite && s->cells[i].old && m)
             mirror_correct(s->a, m, s->cells[i].old, stripe_member_offset(s), stripe_bytes(s));
     }
 }

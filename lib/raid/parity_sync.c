@@ -95,20 +95,11 @@ static int compare_parity(struct stripe *s, uint64_t *mismatch)
         uint64_t bytes = !rc && kept[i] ? count_mismatch(kept[i], c->old, stripe_bytes(s)) : 0;
 
         *mismatch += bytes;
-        if (kept[i] && !bytes && !c->failed)
+        if (kept[i] && !bytes && !c->rewrite)
             s->flags[first + i] &= (unsigned char)~STRIPE_WRITABLE;
         io_buffer_put(kept[i], stripe_bytes(s));
     }
     return rc;
-}
-
-/* Data for members that are being filled. */
-static void fill_others(struct stripe *s)
-{
-    for (unsigned i = 0; i < s->a->geometry.raid5.data; i++) {
-        if (s->flags[i] & STRIPE_WRITABLE && !(s->flags[i] & STRIPE_READABLE))
-            s->cells[i].failed = true;
-    }
 }
 
 static int compare(struct stripe *s)
@@ -125,7 +116,7 @@ static int compare(struct stripe *s)
         atomic_fetch_add(&a->sync.mismatch_bytes, mismatch);
     if (a->sync.action == ARRAY_CHECK)
         return 0;
-    fill_others(s);
+    stripe_fill(s);
     rc = stripes_write(s, 1, BLOCK_BACKGROUND);
     return members_record_if_needed(a) ? -EIO : rc;
 }

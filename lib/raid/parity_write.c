@@ -285,7 +285,7 @@ static void cover(struct update *u, struct stripe *s)
 static bool has_bad_block(const struct stripe *s)
 {
     for (unsigned i = 0; i < s->a->geometry.raid5.data; i++)
-        if (s->cells[i].failed && !(s->flags[i] & STRIPE_COVERED))
+        if (s->cells[i].rewrite && !(s->flags[i] & STRIPE_COVERED))
             return true;
     return false;
 }
@@ -326,7 +326,7 @@ static int plan_and_read(struct update *u, bool in_sync)
     return rc == -EAGAIN ? -EIO : rc;
 }
 
-static int compute(struct stripe *s)
+static int compute(struct stripe *s, bool in_sync)
 {
     int rc = 0;
 
@@ -338,6 +338,8 @@ static int compute(struct stripe *s)
         return 0;
     case STRIPE_LOAD:
         rc = stripe_solve(s);
+        if (!in_sync)
+            stripe_fill(s);
         break;
     case STRIPE_FULL:
     case STRIPE_RECONSTRUCT:
@@ -356,7 +358,7 @@ static int bring_in(struct update *u, bool in_sync)
     if (!rc)
         rc = plan_and_read(u, in_sync);
     for (unsigned i = 0; i < u->stretch_count && !rc; i++)
-        rc = compute(&u->stretches[i]);
+        rc = compute(&u->stretches[i], in_sync);
     if (!rc)
         rc = stripes_write(u->stretches, u->stretch_count, u->flags);
     return rc;

@@ -167,7 +167,7 @@ static int note_failed_reads(struct gathering *g)
         struct source *from = &g->sources[i];
         atomic_fetch_add(&g->targets[i]->errors, 1);
         from->stripe->flags[from->block] &= (unsigned char)~STRIPE_READABLE;
-        from->stripe->cells[from->block].failed = true;
+        from->stripe->cells[from->block].rewrite = true;
         drop_buffer(from->stripe, from->block);
         rc = -EAGAIN;
     }
@@ -234,6 +234,13 @@ int stripe_solve(struct stripe *s)
     }
     parity_recover(blocks, data_count(s), s->a->geometry.parity, missing, count, stripe_bytes(s));
     return 0;
+}
+
+void stripe_fill(struct stripe *s)
+{
+    for (unsigned i = 0; i < data_count(s); i++)
+        if (s->flags[i] & STRIPE_WRITABLE && !(s->flags[i] & STRIPE_READABLE))
+            s->cells[i].rewrite = true;
 }
 
 /* The parity cell if it is to be written, with a buffer; NULL: it is not. */
@@ -322,7 +329,7 @@ static uint8_t *to_write(const struct stripe *s, unsigned cell)
         return NULL;
     if (cell >= data_count(s))
         return c->old;
-    return c->fresh ? c->fresh : c->failed ? c->old : NULL;
+    return c->fresh ? c->fresh : c->rewrite ? c->old : NULL;
 }
 
 static void add_write(struct gathering *g, const struct stripe *s, struct member *m,
