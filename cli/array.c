@@ -104,7 +104,9 @@ const struct command array_commands[] = {
         {NAME, {"MEMBER", "members", ARG_PATHS}},
         {{"level", "LEVEL", "level", ARG_LEVEL, true, "0, 1, 5, 6 or 10"},
             {"layout", "LAYOUT", "layout", ARG_TEXT, false,
-                "RAID10: near2 (default), far2, offset2, ..."},
+                "RAID10: near2 (default), far2, offset2, ...; RAID5 and 6: left-symmetric "
+                "(default), "
+                "left-asymmetric, right-..., parity-first, parity-last"},
             {"chunk", "SIZE", "chunk_bytes", ARG_SIZE, false, "512K unless given"},
             {"spare", "MEMBER", "spares", ARG_PATHS, false,
                 "a hot spare; may be given several times"},
@@ -117,7 +119,8 @@ const struct command array_commands[] = {
     {"array", "assemble", "array.assemble", "Assemble an array from its members.",
         {NAME, {"MEMBER", "members", ARG_PATHS}},
         {{"force", NULL, "force", ARG_FLAG, false,
-            "start from stale members when too few are fresh"}},
+            "start with members missing, from stale ones when too few are fresh, and a parity "
+            "array that was not stopped cleanly"}},
         .changes_disks = true, .show = show_array},
     {"array", "stop", "array.stop",
         "Stop an array; it is marked clean and stays as it is on its members.", {NAME},
@@ -136,8 +139,8 @@ const struct command array_commands[] = {
         {NAME, {"OLD", "member", ARG_PATH}},
         {{"with", "NEW", "with", ARG_PATH, false, "the new member; a spare unless given"}, FORCE},
         .changes_disks = true},
-    {"array", "check", "array.check", "Compare all copies.", {NAME},
-        {{"repair", NULL, "repair", ARG_FLAG, false, "make copies that differ agree"}},
+    {"array", "check", "array.check", "Compare all copies, and data with parity.", {NAME},
+        {{"repair", NULL, "repair", ARG_FLAG, false, "make what differs agree"}},
         .changes_disks = true},
     {"array", "sync", "array.sync", "Bring everything in sync, in use or not.", {NAME}},
     {"array", "destroy", "array.destroy", "Stop an array and wipe its superblocks.", {NAME},

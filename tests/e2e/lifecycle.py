@@ -3,11 +3,15 @@
 """The main job as an administrator does it: array, group, volume, export; failures, growth, restarts."""
 import hashlib
 import os
+import random
 import re
 import subprocess
 import sys
+import threading
 import time
 import unittest
+
+import nbd
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from host import BUILD, Host, run, size  # noqa: E402
@@ -29,10 +33,13 @@ class Stack(Host):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.m = self.members(5, "128M")
-        self.ashlar("array", "create", "a0", "--level", 10, "--chunk", "64K", "--spare", self.m[4], *self.m[:4])
+        self.create()
         self.ashlar("vg", "create", "vg", "a0")
         self.ashlar("volume", "create", "vg/v", "--size", "100M")
+
+    def create(self):
+        self.m = self.members(5, "128M")
+        self.ashlar("array", "create", "a0", "--level", 10, "--chunk", "64K", "--spare", self.m[4], *self.m[:4])
 
     def write(self, data, target="vg/v"):
         path = self.file("source", 0)
@@ -45,6 +52,53 @@ class Stack(Host):
         run("nbdcopy", self.uri(target), path)
         with open(path, "rb") as f:
             return f.read()
+
+
+class Guest(threading.Thread):
+    """Writes block after block and reads back each, until it is told to end; `disk` is what should stand there."""
+    BLOCK = 12288
+
+    def __init__(self, uri, disk):
+        super().__init__()
+        self.h = nbd.NBD()
+        self.h.connect_uri(uri)
+        self.disk, self.random = bytearray(disk), random.Random(1)
+        self.wrong, self.rounds, self.done = [], 0, False
+
+    def run(self):
+        try:
+            while not self.done:
+                at = self.random.randrange((len(self.disk) - self.BLOCK) // 512) * 512
+                data = self.random.randbytes(self.BLOCK)
+                self.h.pwrite(data, at)
+                self.disk[at:at + self.BLOCK] = data
+                at = self.random.randrange((len(self.disk) - self.BLOCK) // 512) * 512
+                if self.h.pread(self.BLOCK, at) != self.disk[at:at + self.BLOCK]:
+                    self.wrong.append(at)
+                self.rounds += 1
+        except nbd.Error as e:
+            self.wrong.append(str(e))
+
+    def go_on(self):
+        """Waits until it has done some more."""
+        enough = self.rounds + 50
+        while self.is_alive() and self.rounds < enough:
+            time.sleep(0.01)
+
+    def end(self):
+        self.done = True
+        self.join()
+        self.h.shutdown()
+        return bytes(self.disk)
+
+
+class ParityStack(Stack):
+    """RAID6 over five members and two spares."""
+
+    def create(self):
+        self.m = self.members(7, "64M")
+        self.ashlar("array", "create", "a0", "--level", 6, "--layout", "right-asymmetric", "--chunk", "16K", "--spare", self.m[5],
+                    "--spare", self.m[6], *self.m[:5])
 
 
 class Lifecycle(unittest.TestCase):
@@ -192,6 +246,31 @@ class Lifecycle(unittest.TestCase):
             self.assertIn("ext4", reason)
             self.assertEqual(h.ashlar("volume", "resize", "vg/v", "64M")["size_bytes"], size("64M"))
             self.assertEqual(h.ashlar("volume", "resize", "vg/v", "60M", "--force")["size_bytes"], size("60M"))
+
+    def test_two_members_of_raid6_fail_under_load(self):
+        with ParityStack() as h:
+            a = h.array("a0")
+            self.assertEqual((a["level"], a["layout"]), (6, "right-asymmetric"))
+            data = pattern(1, size("100M"))
+            h.write(data)
+            guest = Guest(h.uri("vg/v"), data)
+            guest.start()
+            for i in (1, 3):
+                guest.go_on()
+                h.ashlar("--no-wait", "array", "fail", "a0", h.m[i])
+            guest.go_on()
+            self.assertIn(states(h.array("a0"))[h.m[5]], ("recovering", "in-sync"))
+            h.wait("spares in place", lambda: [states(h.array("a0"))[h.m[i]] for i in (5, 6)] == ["in-sync"] * 2)
+            guest.go_on()
+            data = guest.end()
+            self.assertEqual(guest.wrong, [])
+            self.assertEqual(h.read(), data)
+            h.restart()
+            self.assertEqual(h.read(), data)
+            for i in (0, 2):
+                h.ashlar("array", "fail", "a0", h.m[i])
+            self.assertEqual(h.read(), data)
+            self.assertIn("last copy", h.refusal("array", "fail", "a0", h.m[4]))
 
     def test_dry_run_changes_nothing(self):
         with Stack() as h:

@@ -106,6 +106,25 @@ class Members(unittest.TestCase):
 
 
 class Superblocks(unittest.TestCase):
+    def test_parity_dirty_and_degraded(self):
+        """As the kernel leaves it in a power cut: with a member away it stays down until it is forced."""
+        with Host() as h:
+            m = h.members(4, "64M")
+            h.ashlar("array", "create", "a", "--level", 6, *m)
+            h.ashlar("array", "sync", "a")
+            h.stop()
+            for path in m:
+                patch_superblock(path, 208, bytes(8))  # resync_offset
+                patch_superblock(path, 192, struct.pack("<Q", 1700000000))  # utime
+            os.rename(m[3], m[3] + ".away")
+            h.start()
+            missing = {x["name"]: x["reason"] for x in h.ashlar("status")["missing"]}
+            self.assertIn("not stopped cleanly", missing["a"])
+            self.assertIn("not stopped cleanly", h.refusal("array", "show", "a"))
+            self.assertEqual(h.ashlar("scan", "--force", *m[:3])["arrays"], [])
+            self.assertIn("force", h.refusal("array", "assemble", "a", *m[:3]))
+            self.assertEqual(h.ashlar("array", "assemble", "--force", "a", *m[:3])["state"], "degraded")
+
     def test_damaged_and_foreign(self):
         with Host() as h:
             m = h.members(2, "64M")
