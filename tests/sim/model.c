@@ -94,10 +94,11 @@ static unsigned take_slot(struct model *m)
 
 static unsigned next_ended(const struct model *m, uint32_t sector, unsigned i)
 {
-    while (model_write_of(m, &m->versions[sector][i])->ended == MODEL_UNDER_WAY)
-        i++;
-    assert(i < m->version_counts[sector]);
-    return i;
+    for (;; i++) {
+        assert(i < m->version_counts[sector]); /* else more are under way than there is room for */
+        if (model_write_of(m, &m->versions[sector][i])->ended != MODEL_UNDER_WAY)
+            return i;
+    }
 }
 
 /* The two oldest become one. */
