@@ -15,13 +15,14 @@
  *     began.
  *  4. A certain write becomes durable by FUA, or by a flush that begins after its end and succeeds.
  *     A version superseded by a durable write never comes back and is forgotten.
- *  5. A power cut: no write is certain any more but durable ones; all else under way or
- * acknowledged so far may have happened or not (in any order: the newer kept, the older lost). What
- * is under way ends. A kill: only what is under way becomes uncertain.
+ *  5. A power cut: no write is certain any more but durable ones; all else that was under way or
+ *     acknowledged so far may have happened or not, in any order (the newer kept, the older lost).
+ *     What is under way ends. A kill: only what is under way becomes uncertain.
  *  6. A read that gives a version which had ended before the read began rules out all others that
- *     had ended by then: later reads do not go back. It does so beyond power cuts, too, if what it
- *     gave is on the medium: a durable write, one from before the last power cut, or one seen
- * before a flush began that succeeded.
+ *     had ended by then: later reads do not go back. It does so beyond power cuts, too, for those
+ *     that began after it had ended (they were never done), and for all when what it gave is on the
+ *     medium: durable, from before the last power cut, or with its end before the begin of a flush
+ *     that succeeded.
  *  7. model_unpin forgets what rule 6 has ruled out: another copy answers now, which may differ
  *     where the last one was not yet copied to it. Rules 1 to 5 stay.
  *
