@@ -26,6 +26,9 @@
     X(CHECKPOINT_EARLY, "checkpoint-early", "how far recovery came is recorded before a flush")    \
     X(NO_RESYNC, "no-resync", "after a crash, copies are taken for the same")                      \
     X(NO_CATCH_UP, "no-catch-up", "superblocks one update behind are left so at assembly")         \
+    X(Q_IN_DATA_ORDER, "q-in-data-order", "Q of left-asymmetric RAID6 counts data as they come")   \
+    X(STRIPE_UNLOCKED, "stripe-unlocked", "recovery and resync race writes to a stripe")           \
+    X(PARITY_OF_CHANGING, "parity-of-changing", "parity is of memory that may change")             \
     X(TEXT_AFTER_HEADER, "text-after-header",                                                      \
         "LVM2 metadata is committed before its text is durable")                                   \
     X(COMMIT_ONE_PV, "commit-one-pv", "LVM2 metadata is committed on the first PV only")           \

@@ -17,6 +17,7 @@
 #include <inttypes.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 
 #define RAID5_DISKS_MIN 2u /* as Linux does, although it is a mirror */
 #define RAID6_DISKS_MIN 4u
@@ -164,7 +165,7 @@ unsigned raid_stripe_exponent(
     unsigned behind_q, p_behind_q;
 
     assert(block < g->raid5.data);
-    if (g->parity == 1)
+    if (g->parity == 1 || (MUTANT(Q_IN_DATA_ORDER) && rotation(g) == RAID5_LAYOUT_LEFT_ASYMMETRIC))
         return block;
     /* from the member behind Q on, round and round, without P */
     behind_q = (role + n - stripe->q - 1) % n;

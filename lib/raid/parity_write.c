@@ -228,7 +228,7 @@ static struct run *run_of(struct update *u, const struct part *p)
 static uint8_t *usable_as_is(const struct update *u, const struct run *r, const struct part *p)
 {
     bool aligned = !((uintptr_t)p->iov->iov_base & (u->a->dev.memory_align_bytes - 1));
-    bool stable = MUTANT(CHANGING_BUFFER) || p->flags & BLOCK_STABLE;
+    bool stable = MUTANT(PARITY_OF_CHANGING) || p->flags & BLOCK_STABLE;
 
     return stable && p->iov_count == 1 && aligned && p->start == r->start && p->end == r->end
                ? p->iov->iov_base
@@ -373,7 +373,7 @@ static int run_locked(struct update *u)
     struct range_holder range;
     int rc;
 
-    range_lock_take(&a->ranges, &range, start, end, false);
+    range_lock_take(&a->ranges, &range, start, MUTANT(STRIPE_UNLOCKED) ? start + 1 : end, false);
     rc = bitmap_log_begin(a, start, end - start);
     if (atomic_load(&a->failed)) /* by the one before, perhaps: there may be nothing to go by */
         rc = -EIO;
