@@ -190,7 +190,7 @@ int parity_fetch(
         return -ENOMEM;
     stripe_init(&s, a, member_offset_bytes / chunk_bytes, start, start + length, memory);
     block = raid_stripe_block(&a->geometry, &s.place, role);
-    s.flags[block] &= (unsigned char)~STRIPE_READABLE;
+    s.flags[block] = STRIPE_WRITABLE; /* by who has asked, whatever has become of the member */
     rc = work_out(&s, block, buf);
     stripe_end(&s);
     io_buffer_put(memory, stripe_memory_bytes(a));
