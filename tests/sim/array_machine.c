@@ -237,7 +237,7 @@ void array_machine_stop(void)
     if (array_stop(machine.array, &err))
         sim_fail("the array does not stop: %s", err.text);
     machine.array = NULL;
-    array_note_stop(failed);
+    array_note_stop(failed || world->bad_disks); /* it may fail on the way */
     array_look();
     if (sim->failure[0])
         sim_fail("%s", sim->failure);
