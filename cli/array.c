@@ -48,6 +48,13 @@ static void show_members(json_t *array)
     table_print(t);
 }
 
+static bool lacks_log(json_t *array)
+{
+    json_int_t level = json_integer_value(json_object_get(array, "level"));
+
+    return (level == 5 || level == 6) && json_is_false(json_object_get(array, "parity_log"));
+}
+
 static void show_array(const struct cli *cli, json_t *array)
 {
     bool chunked = json_integer_value(json_object_get(array, "chunk_bytes")) > 0;
@@ -59,6 +66,9 @@ static void show_array(const struct cli *cli, json_t *array)
         text_of(array, "state"), sync_text(array, sync, sizeof sync));
     printf("uuid %s, %s not known to be in sync\n", text_of(array, "uuid"),
         size_of(array, "unsynced_bytes"));
+    if (lacks_log(array))
+        puts("no parity log: a member has no room for it, so after a crash no member may be "
+             "missing");
     show_members(array);
 }
 

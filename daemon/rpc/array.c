@@ -36,14 +36,14 @@ static json_t *status_json(const struct catalog_array *a, const struct array_sta
     for (unsigned i = 0; i < s->member_count; i++)
         json_array_append_new(members, member_json(&s->members[i]));
     raid_layout_format(s->level, s->layout, layout, sizeof layout);
-    return json_pack("{s:s, s:s, s:i, s:s?, s:I, s:I, s:I, s:s, s:i, s:I, s:I, s:I, s:o, s:o}",
+    return json_pack("{s:s, s:s, s:i, s:s?, s:I, s:I, s:I, s:s, s:i, s:I, s:I, s:I, s:b, s:o, s:o}",
         "name", a->name, "uuid", uuid_format(s->uuid, uuid), "level", s->level, "layout",
         strcmp(layout, "-") ? layout : NULL, "chunk_bytes", (json_int_t)s->chunk_bytes,
         "size_bytes", (json_int_t)s->size_bytes, "member_bytes", (json_int_t)s->member_bytes,
         "state", array_state_name(s->state), "raid_disks", (int)s->raid_disks, "events",
         (json_int_t)s->events, "unsynced_bytes", (json_int_t)s->unsynced_bytes,
-        "bitmap_chunk_bytes", (json_int_t)(s->bitmap ? s->bitmap_chunk_bytes : 0), "members",
-        members, "sync", sync_json(&s->sync));
+        "bitmap_chunk_bytes", (json_int_t)(s->bitmap ? s->bitmap_chunk_bytes : 0), "parity_log",
+        s->parity_log, "members", members, "sync", sync_json(&s->sync));
 }
 
 json_t *rpc_array(const struct catalog_array *a)

@@ -12,6 +12,7 @@
 #include "base/arith.h"
 #include "base/mutant.h"
 #include "raid/array_private.h"
+#include "raid/parity_log.h"
 #include "rt/io.h"
 
 #define FLUSH_BATCH      32u
@@ -136,6 +137,7 @@ void array_free(struct array *a)
     free(a->replacements);
     free(a->activity);
     free(a->stripes);
+    parity_log_destroy(a);
     free(a->sb_ops);
     free(a->sb_targets);
     free(a);

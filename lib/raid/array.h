@@ -153,6 +153,7 @@ struct array_status {
     uint64_t unsynced_bytes; /* regions not known to be in sync */
     bool bitmap;
     uint64_t bitmap_chunk_bytes;
+    bool parity_log; /* against the write hole; of levels 5 and 6, if members have room */
     struct array_sync_status sync;
     unsigned member_count; /* roles in order first, then spares, faulty, stale */
     struct array_member_status members[];

@@ -12,6 +12,8 @@
  *     stripe0.c     RAID0 I/O
  *     parity_write.c, parity_read.c, parity_sync.c
  *                   RAID5 and RAID6, on stripe.c (a stretch of a stripe) and stripe_plan.c
+ *     parity_log.c, parity_replay.c
+ *                   their log against the write hole; parity_record.c its format
  *
  * What guards what, in the order of taking:
  *
@@ -48,10 +50,12 @@ struct member {
     _Atomic int state;                /* enum array_member_state */
     int role;                         /* also what a faulty or stale one once had; -1: none */
     bool by_bitmap;                   /* recovers only what the bitmap names */
+    bool came_back;                   /* at assembly, by itself: its parity log is outdated */
     _Atomic uint64_t recovered_bytes; /* RECOVERING, REPLACING: so far its data is right */
     _Atomic uint64_t head_bytes;      /* where it read last, if rotational */
     _Atomic uint64_t errors, errors_corrected;
     struct md_superblock sb; /* as last written or read */
+    struct member_log *log;  /* parity_log.c; NULL: none */
     void *buf;               /* MD_SUPERBLOCK_BYTES, to write it from */
     struct iovec buf_iov;
 };
@@ -157,6 +161,7 @@ struct array {
     struct member **roles, **replacements; /* by role, NULL: none; may be faulty */
     struct array_activity *activity;       /* [WORKERS_MAX] */
     struct stripe_shard *stripes;          /* [STRIPE_SHARDS]; only of RAID5 and RAID6 */
+    struct parity_log *log;                /* of those, if members have room; else NULL */
     _Atomic bool busy;                     /* written lately; implies that the superblocks say so */
     _Atomic bool failed;
     _Atomic unsigned in_sync; /* roles whose member is */

@@ -13,6 +13,7 @@
 #include "base/mutant.h"
 #include "raid/array_private.h"
 #include "raid/defaults.h"
+#include "raid/parity_log.h"
 #include "rt/io.h"
 
 /* All that is read; freed at the end. */
@@ -152,6 +153,7 @@ static void place(struct member *m, const struct raid_assembly_member *found)
 {
     m->role = found->role;
     atomic_store(&m->state, state_of(found));
+    m->came_back = comes_back(found);
     m->by_bitmap = comes_back(found) || found->recover_by_bitmap;
     if (!comes_back(found) && member_state(m) != MEMBER_IN_SYNC &&
         found->recovery_offset_bytes != UINT64_MAX)
@@ -302,8 +304,29 @@ static int write_assembled(struct array *a, const struct findings *f)
     return rc;
 }
 
-static int build(
-    struct array **made, const struct findings *f, struct raid_geometry *g, struct error *err)
+/*
+ * What was being written when the array stopped is done again from the parity log. Without one,
+ * parity may not fit there, so nothing can be told of what is missing: as in the kernel, only by
+ * force.
+ */
+static int replay(struct array *a, const struct findings *f, bool force, struct error *err)
+{
+    uint32_t tag = parity_tag_of(f->candidates[f->decision->freshest].sb->utime);
+    int rc;
+
+    if (!a->geometry.parity || !f->decision->dirty)
+        return 0;
+    rc = tag ? parity_log_replay(a, tag) : 0;
+    if (rc == -ENOMEM || (!rc && tag) || !f->decision->unsure || force)
+        return rc == -ENOMEM ? rc : 0;
+    return error_set(err, EUCLEAN,
+        "it was not stopped cleanly and lacks a member, and %s: parity may not fit (force to start "
+        "it)",
+        rc ? "its log cannot be read" : "has no log");
+}
+
+static int build(struct array **made, const struct findings *f, struct raid_geometry *g, bool force,
+    struct error *err)
 {
     struct array *a;
     int rc = array_new(&a, f->candidates[f->decision->freshest].sb, g, err);
@@ -316,6 +339,10 @@ static int build(
         rc = load_bitmap(a, f, err);
     if (!rc)
         rc = sync_init(a);
+    if (!rc)
+        rc = replay(a, f, force, err);
+    if (!rc)
+        rc = parity_log_init(a);
     a->dirty = f->decision->dirty;
     if (!rc)
         rc = write_assembled(a, f);
@@ -341,7 +368,7 @@ static int decide(struct array **made, struct findings *f, unsigned flags, struc
         return error_set(err, ENXIO, "%u member%s of %s that were there last time are missing",
             f->decision->absent, f->decision->absent == 1 ? "" : "s", f->candidates[0].sb->name);
     }
-    return build(made, f, &g, err);
+    return build(made, f, &g, flags & ARRAY_FORCE, err);
 }
 
 int array_assemble(struct array **made, struct blockdev **members, unsigned count, unsigned flags,

@@ -254,15 +254,6 @@ static int not_enough(const struct decision *d, struct error *err)
         d->fresh->name, d->a->missing == 1 ? "" : "s", roles);
 }
 
-/* What was being written when it stopped may not fit its parity, so nothing can be told of what is
- * missing: as in the kernel. */
-static int refuse_dirty_degraded(const struct decision *d, struct error *err)
-{
-    return error_set(err, EUCLEAN,
-        "%s was not stopped cleanly and lacks a member: parity may not fit (force to start it)",
-        d->fresh->name);
-}
-
 static int make_geometry(const struct decision *d, struct raid_geometry *g, struct error *err)
 {
     uint64_t data_bytes[RAID_DISKS_MAX];
@@ -460,10 +451,7 @@ int raid_assembly_decide(struct raid_assembly *a, struct raid_geometry *g,
         raid_geometry_destroy(&made);
         return not_enough(&d, err);
     }
-    if (made.parity && d.a->dirty && d.a->missing && !force) {
-        raid_geometry_destroy(&made);
-        return refuse_dirty_degraded(&d, err);
-    }
+    a->unsure = made.parity && a->dirty && a->missing;
     *g = made;
     return 0;
 }

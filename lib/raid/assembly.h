@@ -51,11 +51,12 @@ struct raid_assembly {
     int members[RAID_DISKS_MAX];      /* by role: candidate IN_SYNC or RECOVERING, -1: missing */
     int replacements[RAID_DISKS_MAX]; /* by role: candidate REPLACING, -1: none */
     unsigned missing;                 /* roles without a member IN_SYNC */
-    unsigned absent;                  /* members that had a role last time and are not here */
-    bool dirty;                       /* copies may differ: resync by bitmap, or without one all
-                                         from resync_from_bytes on (in geometry's sync_bytes) */
-    uint64_t resync_from_bytes;       /* UINT64_MAX: clean */
-    bool forced;                      /* stale members were taken for in sync */
+    bool unsure;     /* parity may not fit, and data is missing: only a log can tell what it was */
+    unsigned absent; /* members that had a role last time and are not here */
+    bool dirty;      /* copies may differ: resync by bitmap, or without one all
+                        from resync_from_bytes on (in geometry's sync_bytes) */
+    uint64_t resync_from_bytes; /* UINT64_MAX: clean */
+    bool forced;                /* stale members were taken for in sync */
     struct raid_assembly_member candidates[RAID_CANDIDATES_MAX]; /* as given */
 };
 

@@ -12,6 +12,7 @@
 #include "base/size.h"
 #include "raid/array_private.h"
 #include "raid/defaults.h"
+#include "raid/parity_log.h"
 
 int array_place_member(
     struct array *a, struct member *m, unsigned role, enum array_member_state state, bool by_bitmap)
@@ -20,7 +21,7 @@ int array_place_member(
 
     array_quiesce(a);
     co_mutex_lock(&a->update);
-    if (bitmap_log_write_all(a, m)) {
+    if (bitmap_log_write_all(a, m) || parity_log_add_member(a, m)) {
         members_fail(a, &m, 1);
     } else {
         m->role = (int)role;

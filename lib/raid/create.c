@@ -13,6 +13,7 @@
 #include "base/arith.h"
 #include "raid/array_private.h"
 #include "raid/defaults.h"
+#include "raid/parity_log.h"
 
 static bool name_valid(const char *name)
 {
@@ -126,6 +127,8 @@ static int write_new(struct array *a, struct error *err)
         rc = array_prepare_member(m);
         if (!rc)
             rc = bitmap_log_write_all(a, m);
+        if (!rc)
+            rc = parity_log_add_member(a, m);
         if (rc)
             return error_set(err, -rc, "%s: %s", m->dev->name, strerror(-rc));
     }
@@ -236,6 +239,8 @@ int array_create(struct array **made, const struct array_params *params, struct 
         rc = init_bitmap(a, &header, params->assume_clean);
     if (!rc)
         rc = sync_init(a);
+    if (!rc)
+        rc = parity_log_init(a);
     if (rc)
         error_set(err, -rc, "out of memory");
     if (!rc && !params->assume_clean)

@@ -18,6 +18,7 @@
 
 #include "base/arith.h"
 #include "raid/array_private.h"
+#include "raid/parity_log.h"
 #include "rt/io.h"
 
 /* What is each member's own; all other features are the array's. */
@@ -47,6 +48,7 @@ struct member *member_new(struct blockdev *dev, const struct md_superblock *sb)
 
 void member_free(struct member *m)
 {
+    parity_log_remove_member(m);
     free(m->buf);
     free(m);
 }
@@ -237,7 +239,7 @@ uint64_t members_resync_offset(const struct array *a)
 static void compose(struct array *a)
 {
     a->sb.events++;
-    a->sb.utime = rt_wall_seconds();
+    a->sb.utime = rt_wall_seconds() | parity_log_tag(a) << PARITY_TAG_SHIFT;
     a->sb.resync_offset = members_resync_offset(a);
     atomic_store(&a->events, a->sb.events);
     atomic_store(&a->says_dirty, a->sb.resync_offset != MD_MAX_SECTOR);

@@ -39,7 +39,8 @@ static int reconstruct(struct array *a, const struct raid_place *at, const struc
         return -ENOMEM;
     range_lock_take(&a->ranges, &range, offset, offset + length, false);
     stripe_init(&s, a, at->stripe, at->offset_bytes, at->offset_bytes + length, memory);
-    /* the write that it failed in may have left parity that does not fit */
+    /* the write that it failed in may have left parity that does not fit, until the log is replayed
+     */
     rc = atomic_load(&a->failed) ? -EIO : stripe_load(&s, false);
     if (!rc) {
         iov_copy_to(iov, iov_count, 0, s.cells[at->block].old, length);

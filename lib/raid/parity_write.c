@@ -13,18 +13,22 @@
  * theirs meanwhile), reads, computes and writes, for all stretches side by side. Members that fail
  * are faulty in the survivors' superblocks before anybody hears of it.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arith.h"
 #include "base/mutant.h"
+#include "raid/parity_log.h"
+#include "raid/parity_record.h"
 #include "raid/stripe.h"
 #include "rt/io.h"
 
-#define PARTS_MAX  32u /* of one update */
-#define EDGES_MAX  (2 * PARTS_MAX)
-#define READ_TRIES 3u /* members that fail to be read in one update */
+#define PARTS_MAX        32u /* of one update */
+#define EDGES_MAX        (2 * PARTS_MAX)
+#define READ_TRIES       3u /* members that fail to be read in one update */
+#define EDGE_ALIGN_BYTES 4096u
 
 /* On the writer's stack. */
 struct part {
@@ -181,6 +185,21 @@ static void find_edges(struct update *u)
         if (!kept || u->edges[i] != u->edges[kept - 1])
             u->edges[kept++] = u->edges[i];
     u->edge_count = kept;
+}
+
+/* Where a stretch could not go into a record of the log as a whole. */
+static void add_edges(struct update *u)
+{
+    uint64_t most = parity_log_most_bytes(u->a) / u->a->geometry.raid_disks;
+    unsigned count = u->edge_count;
+
+    most = round_down(most, EDGE_ALIGN_BYTES);
+    for (unsigned i = 1; most && i < count; i++)
+        for (uint64_t at = u->edges[i - 1] + most; at < u->edges[i]; at += most) {
+            assert(u->edge_count < EDGES_MAX);
+            u->edges[u->edge_count++] = at;
+        }
+    qsort(u->edges, u->edge_count, sizeof *u->edges, compare_edges);
 }
 
 static const struct run *covering(const struct update *u, uint64_t start, uint64_t end)
@@ -348,6 +367,41 @@ static int compute(struct stripe *s, bool in_sync)
     return rc ? rc : stripe_generate(s);
 }
 
+/* How many stretches from there on go into one record. */
+static unsigned fit_record(const struct update *u, unsigned first)
+{
+    uint64_t bytes = 0, most = parity_log_most_bytes(u->a);
+    unsigned blocks = u->a->geometry.raid_disks, entries = 0, count = 0;
+
+    if (!most)
+        return u->stretch_count - first;
+    while (first + count < u->stretch_count) {
+        const struct stripe *s = &u->stretches[first + count];
+
+        if (s->logged) {
+            bytes += blocks * stripe_bytes(s);
+            entries += blocks;
+        }
+        if (count && (bytes > most || entries > PARITY_RECORD_ENTRIES_MAX))
+            break;
+        count++;
+    }
+    return count;
+}
+
+static int write_logged(struct update *u, struct stripe *stretches, unsigned count)
+{
+    struct log_hold hold = {.count = 0};
+    int rc = 0;
+
+    if (parity_log_most_bytes(u->a))
+        rc = parity_log_append(u->a, stretches, count, &hold);
+    if (!rc)
+        rc = stripes_write(stretches, count, u->flags);
+    parity_log_release(&hold);
+    return rc;
+}
+
 static int bring_in(struct update *u, bool in_sync)
 {
     int rc = take_data(u);
@@ -359,8 +413,12 @@ static int bring_in(struct update *u, bool in_sync)
         rc = plan_and_read(u, in_sync);
     for (unsigned i = 0; i < u->stretch_count && !rc; i++)
         rc = compute(&u->stretches[i], in_sync);
-    if (!rc)
-        rc = stripes_write(u->stretches, u->stretch_count, u->flags);
+    for (unsigned i = 0; i < u->stretch_count && !rc; i++)
+        u->stretches[i].logged = parity_log_needed(&u->stretches[i]);
+    for (unsigned i = 0, count; i < u->stretch_count && !rc; i += count) {
+        count = fit_record(u, i);
+        rc = write_logged(u, &u->stretches[i], count);
+    }
     return rc;
 }
 
@@ -395,6 +453,7 @@ static int run_update(struct update *u)
     qsort(u->parts, u->part_count, sizeof(struct part *), compare_parts);
     find_runs(u);
     find_edges(u);
+    add_edges(u);
     rc = run_locked(u);
     for (unsigned i = 0; i < u->stretch_count; i++)
         stripe_end(&u->stretches[i]);

@@ -157,15 +157,16 @@ static bool do_window(struct array *a, void *const buffers[SYNC_BUFFERS])
     return true;
 }
 
-/* Writes down how far it has come. */
+/* Writes down how far it has come. All members are flushed: parity counts from now on, with all
+ * that it was computed from. */
 static void checkpoint(struct array *a, uint64_t recovered_bytes)
 {
     struct member *target = a->sync.target;
 
     gate_enter(&a->writes);
     if (still_a_target(target)) {
-        if (!MUTANT(CHECKPOINT_EARLY) && blockdev_flush(target->dev))
-            members_fail(a, &target, 1);
+        if (!MUTANT(CHECKPOINT_EARLY))
+            array_flush_members(a);
         atomic_store(&target->recovered_bytes, recovered_bytes);
         co_mutex_lock(&a->update);
         members_write_superblocks(a);
@@ -213,8 +214,7 @@ static void take_over(struct array *a, struct member *target)
 void recovery_finish(struct array *a, struct member *target)
 {
     array_quiesce(a);
-    if (still_a_target(target) && blockdev_flush(target->dev))
-        members_fail(a, &target, 1);
+    array_flush_members(a);
     co_mutex_lock(&a->update);
     if (still_a_target(target))
         take_over(a, target);

@@ -94,6 +94,7 @@ struct array_status *array_status(struct array *a)
     s->unsynced_bytes = unsynced_bytes(a);
     s->bitmap = a->bitmap.on_disk;
     s->bitmap_chunk_bytes = a->bitmap.on_disk ? bitmap_log_chunk_bytes(a) : 0;
+    s->parity_log = a->log;
     describe_sync(a, &s->sync);
     describe_members(a, s);
     return s;

@@ -320,8 +320,7 @@ int stripe_load(struct stripe *s, bool all)
 
 /* --- writing --- */
 
-/* What is to stand in the block; NULL: it stays. */
-static uint8_t *to_write(const struct stripe *s, unsigned cell)
+uint8_t *stripe_new_block(const struct stripe *s, unsigned cell)
 {
     const struct stripe_cell *c = &s->cells[cell];
 
@@ -359,7 +358,7 @@ static void gather_writes(struct gathering *g, struct stripe *stripes, unsigned 
         struct array *a = s->a;
         unsigned role = role_of(s, cell);
         struct member *m = array_writable(replacement ? a->replacements[role] : a->roles[role]);
-        uint8_t *data = to_write(s, cell);
+        uint8_t *data = stripe_new_block(s, cell);
 
         if (!data || !m)
             continue;

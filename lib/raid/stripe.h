@@ -24,6 +24,7 @@ struct stripe {
     struct raid_stripe place;
     uint64_t start, end; /* in each block */
     struct stripe_plan plan;
+    bool logged; /* goes into a record of the parity log before it is written */
     /* By block: data, P, Q. */
     struct stripe_cell *cells;
     unsigned char *flags; /* STRIPE_... */
@@ -70,6 +71,8 @@ void stripe_modify(struct stripe *s);
 /* Reads all that can be read of one stretch (`all`) or what is needed to know its data, and solves
  * for what cannot be. The range is locked. -EIO: more is missing than parity makes good. */
 int stripe_load(struct stripe *s, bool all);
+/* What is to stand in a block; NULL: it stays as it is. */
+uint8_t *stripe_new_block(const struct stripe *s, unsigned block);
 /*
  * Writes fresh data, parity, and data that had to be solved for because it could not be read, side
  * by side. Members that fail become faulty (recorded by the caller); -EIO: the array has failed.

@@ -185,17 +185,18 @@ static void note_copies_lost(const struct found *f)
             array_lose(i);
 }
 
-/* One that is dirty and lacks a member is refused, until the administrator accepts the loss. */
+/* One that is dirty and lacks a member starts by its log, unless that cannot be read: then the
+ * administrator accepts the loss. */
 static int assemble(const struct found *f, unsigned flags, struct error *err)
 {
-    bool needs_force = array_needs_force(f->disks);
     int rc = try_assemble(f, flags, err);
 
-    if (!rc && needs_force)
-        sim_fail("an array that is dirty and lacks a member is started");
-    if (rc == -EUCLEAN && !needs_force && !world->bad_disks)
-        sim_fail("the array is refused although it lacks nothing: %s", err->text);
-    return rc == -EUCLEAN ? try_assemble(f, flags | ARRAY_FORCE, err) : rc;
+    if (rc == -EUCLEAN && !world->bad_disks)
+        sim_fail("the array is refused although it has a log: %s", err->text);
+    if (rc != -EUCLEAN)
+        return rc;
+    array_log_lost();
+    return try_assemble(f, flags | ARRAY_FORCE, err);
 }
 
 void array_machine_assemble(void)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What parity does not make good. It has no log: a crash in the middle of a write leaves stripes
- * that do not fit (they are torn) until a resync has gone over them. Data that are there are as
- * good as ever, but what is worked out in such a stripe may be anything; so with its member each of
- * its blocks is lost, until it is written again.
+ * What parity does not make good. A crash in the middle of a write leaves stripes that do not fit
+ * (they are torn). The log mends those of which a part was written; of those that were written
+ * whole, and were not yet flushed, data that are there are as good as ever, but what is worked out
+ * may be anything: so with its member each sector that was being written is lost, until it is
+ * written again. What was flushed before never is.
  *
- * Where stripes may be torn the bitmap says, looked at after the crash. An array that is dirty and
- * lacks a member may only be started by force.
+ * Where stripes may be torn the bitmap says, looked at after the crash, before the log has been.
  */
 #include <stdlib.h>
 
@@ -47,6 +47,13 @@ void array_parity_created(void)
 
 /* --- what is lost --- */
 
+static void lose_unsettled(uint64_t offset, uint64_t length)
+{
+    for (uint64_t at = offset; at < offset + length; at += MODEL_SECTOR_BYTES)
+        if (!model_is_settled(model, at))
+            say_anything(at, MODEL_SECTOR_BYTES);
+}
+
 /* The data that this role has in the page, if it is not parity there. */
 static void lose_page(const struct check_layout *l, unsigned role, uint64_t member_offset)
 {
@@ -56,7 +63,7 @@ static void lose_page(const struct check_layout *l, unsigned role, uint64_t memb
 
     for (unsigned i = 0; i < data; i++)
         if (s.data[i] == role)
-            say_anything((number * data + i) * l->chunk_bytes + within, PAGE_BYTES);
+            lose_unsettled((number * data + i) * l->chunk_bytes + within, PAGE_BYTES);
 }
 
 static void lose_role(unsigned role)
@@ -102,6 +109,11 @@ void array_lose(unsigned disk)
             lose_role(i);
 }
 
+void array_log_lost(void)
+{
+    say_anything(0, world->size_bytes);
+}
+
 /* --- after a machine --- */
 
 static bool in_sync(const struct check_md *c, unsigned role)
@@ -133,19 +145,4 @@ void array_note_stop(bool failed)
     world->crashed = failed;
     if (failed && array_examine_disks(&c, UINT32_MAX))
         array_note_torn(&c);
-}
-
-/* --- before the next --- */
-
-bool array_needs_force(uint32_t found)
-{
-    static struct check_md c;
-    bool lacks = false;
-
-    if (!array_has_parity())
-        return false;
-    array_examine_disks(&c, found);
-    for (unsigned role = 0; role < world->members; role++)
-        lacks |= !in_sync(&c, role);
-    return c.dirty && lacks;
 }

@@ -149,8 +149,8 @@ void array_lose(unsigned disk);
 /* What the last machine has left; what an array did that was stopped. */
 void array_note_torn(const struct check_md *c);
 void array_note_stop(bool failed);
-/* Whether what these disks hold may not be started without force. */
-bool array_needs_force(uint32_t found);
+/* Its log cannot be read, and it was forced: nothing is known any more. */
+void array_log_lost(void);
 
 /* array_look.c: says in sim->failure what is wrong with what stands on the disks, and notes in the
  * world which of them hold the array. */

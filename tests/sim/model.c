@@ -233,6 +233,13 @@ static void make_durable(struct model *m, struct model_write *w)
     }
 }
 
+bool model_is_settled(const struct model *m, uint64_t offset)
+{
+    uint64_t sector = offset / MODEL_SECTOR_BYTES;
+
+    return m->version_counts[sector] == 1 && m->writes[m->versions[sector][0].write].durable;
+}
+
 void model_write_end(struct model *m, unsigned ticket, bool ok, bool fua)
 {
     struct model_write *w = &m->writes[ticket];

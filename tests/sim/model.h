@@ -122,6 +122,10 @@ void model_write_change(
 /* fua: the write had BLOCK_FUA. */
 void model_write_end(struct model *m, unsigned ticket, bool ok, bool fua);
 
+/* Whether the sector at that offset holds what a durable write put there, and nothing else can be.
+ */
+bool model_is_settled(const struct model *m, uint64_t offset);
+
 /* Moments; those from before a cut or kill are void. */
 uint32_t model_flush_begin(struct model *m);
 void model_flush_end(struct model *m, uint32_t begun, bool ok);

@@ -296,13 +296,12 @@ static void nobody_two_behind(void)
     rig_create(&r, 10, RAID10_LAYOUT_NEAR(2), 4, 1);
     array_start(r.array);
     rig_settle(&r);
-    fault_add(r.disks[4].fault,
-        &(struct fault_rule){.kind = BLOCK_WRITE,
-            .offset = 4096,
-            .length = 4096,
-            .skip = 2,
-            .times = 1,
-            .error = -EIO});
+    fault_add(r.disks[4].fault, &(struct fault_rule){.kind = BLOCK_WRITE,
+                                    .offset = 4096,
+                                    .length = 4096,
+                                    .skip = 2,
+                                    .times = 1,
+                                    .error = -EIO});
     fault_add(r.disks[2].fault,
         &(struct fault_rule){
             .kind = BLOCK_WRITE, .offset = 4096, .length = 4096, .skip = 2, .hold = true});
