@@ -176,13 +176,14 @@ static bool changes_disks(const char *method)
     return strncmp(method, "job.", 4) && strncmp(method, "export.", 7);
 }
 
-/* While it is being done: else hardly a cut would meet it. */
-static void aim_cut(void)
+/* While it is being done: else hardly a cut would meet it. What is there is worth more than what is
+ * only being made. */
+static void aim_cut(const char *method)
 {
     struct sim_random *r = &sim->random[SIM_FAULTS];
 
-    if (sim->cut.writes && sim_one_in(r, 4))
-        sim->cut.writes = 1 + sim_below(r, 24);
+    if (sim->cut.writes && sim_one_in(r, strstr(method, ".create") ? 16 : 3))
+        sim->cut.writes = 1 + sim_below(r, 16);
 }
 
 /* In the middle of its destruction an array may be anything. */
@@ -204,7 +205,7 @@ bool admin_change(struct admin *a, const char *method, json_t *params, admin_ref
         rehearse(a, method, params, refusals);
     doubt();
     host->changing = true;
-    aim_cut();
+    aim_cut(method);
     rc = ask(a, method, params, &result, &err);
     if (rc == 0) {
         host_done();
