@@ -375,7 +375,7 @@ class Names(unittest.TestCase):
             before = [open(p, "rb").read() for p in (copy, pv)]
             h.start()
             self.assertEqual(sorted(states(h.array("a0"))), h.m)
-            self.assertEqual(h.array("a0")["state"], "clean")
+            h.wait("nothing left to do", lambda: h.array("a0")["state"] == "clean")
             self.assertEqual([v["partial"] for v in h.ashlar("vg", "list")["vgs"]], [False, False])
             h.verify()
             found = {f["path"]: f for f in h.ashlar("scan")["found"]}
