@@ -280,9 +280,9 @@ static bool lacks_device(const struct findings *f)
 }
 
 /*
- * All with a role get the same bitmap; then superblocks that say who is here. One that is not may
- * have had the update that a crash kept from these: a second one leaves it behind for sure, before
- * anything else is written.
+ * All with a role get the same bitmap, and spares, which may have come with a damaged one; then
+ * superblocks that say who is here. One that is not may have had the update that a crash kept from
+ * these: a second one leaves it behind for sure, before anything else is written.
  */
 static int write_assembled(struct array *a, const struct findings *f)
 {
@@ -291,7 +291,7 @@ static int write_assembled(struct array *a, const struct findings *f)
     co_mutex_lock(&a->update);
     list_for_each (it, &a->members) {
         struct member *m = container_of(it, struct member, link);
-        if (array_writable(m) && bitmap_log_write_all(a, m))
+        if (member_state(m) <= MEMBER_SPARE && bitmap_log_write_all(a, m))
             members_fail(a, &m, 1);
     }
     if (!MUTANT(NO_CATCH_UP))

@@ -339,6 +339,27 @@ static void test_a_replace_cancelled_gives_the_spare_back(void)
     run_in_rt(cancelled_replace);
 }
 
+/* Its superblock says that it has one. */
+static void damaged_spare(void)
+{
+    struct rig r;
+
+    rig_init(&r, 3);
+    rig_create(&r, 1, 0, 2, 1);
+    rig_write(&r, 0, MIB, 0);
+    rig_stop(&r);
+    CU_ASSERT_EQUAL(blockdev_write_zeroes(r.disks[2].memory, 8192, 4096, 0), 0);
+    CU_ASSERT_EQUAL(rig_assemble(&r, RIG_ALL(&r), 0), 0);
+    CU_ASSERT_EQUAL(rig_state(&r, 2), MEMBER_SPARE);
+    CU_ASSERT_EQUAL(rig_count_bits(&r, 2), rig_count_bits(&r, 0));
+    rig_end(&r);
+}
+
+static void test_a_spare_gets_the_bitmap(void)
+{
+    run_in_rt(damaged_spare);
+}
+
 static void target_dies(void)
 {
     struct rig r;
@@ -633,6 +654,7 @@ CU_TestInfo recovery_tests[] = {
     {"a replacement recovers when the original fails",
         test_a_replacement_recovers_when_the_original_fails},
     {"a replace cancelled gives the spare back", test_a_replace_cancelled_gives_the_spare_back},
+    {"a spare gets the bitmap", test_a_spare_gets_the_bitmap},
     {"when a spare fails the next one takes over", test_when_a_spare_fails_the_next_one_takes_over},
     {"recovery goes on after a restart", test_recovery_goes_on_after_a_restart},
     {"what differs below where recovery goes on is copied again",
