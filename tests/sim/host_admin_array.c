@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "host_admin.h"
+#include "host_trouble.h"
 
 /* Arrays of that kind, a bit each. */
 static uint32_t arrays_that(bool (*fit)(unsigned array))
@@ -99,7 +100,8 @@ bool admin_array_create(struct admin *a)
             4096 << sim_below(a->random, 5), "members", admin_paths(members, 0), "spares",
             admin_paths(spares, 0), "force", admin_force(a, members | spares)),
         refusals);
-    host->now.arrays[slot].unsettled = 0;
+    if (!trouble_beyond())
+        host->now.arrays[slot].unsettled = 0;
     return true;
 }
 

@@ -31,7 +31,8 @@ static uint32_t free_arrays(void)
     uint32_t bits = 0;
 
     for (unsigned i = 0; i < HOST_ARRAYS; i++)
-        if (host->now.arrays[i].presence == HOST_THERE && !host_group_of(i))
+        if (host->now.arrays[i].presence == HOST_THERE && !host->now.arrays[i].fleeting &&
+            !host_group_of(i))
             bits |= 1u << i;
     return bits;
 }

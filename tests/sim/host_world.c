@@ -89,7 +89,7 @@ static bool array_is(const struct host_array *want, const struct host_array *see
     uint32_t lost = want->members & ~seen->members & ~want->unsettled;
     uint32_t gained = seen->members & ~(want->members | want->attached | want->unsettled | free);
 
-    if (want->presence == HOST_STOPPED || want->presence == HOST_DOUBTFUL)
+    if (want->presence >= HOST_STOPPED || (want->fleeting && seen->presence == HOST_ABSENT))
         return true;
     if (want->presence != seen->presence)
         snprintf(d->text, sizeof d->text, "array %s is %sthere",
@@ -197,22 +197,31 @@ static void fit_model(struct model *m, uint64_t size_bytes)
         model_resize(m, size_bytes, MODEL_START_ZEROS);
 }
 
+/* What the status does not say of an array. */
+static void keep(struct host_array *a, const struct host_array *want, bool started)
+{
+    if (a->presence == HOST_ABSENT && (want->presence >= HOST_STOPPED || want->fleeting)) {
+        *a = *want;
+        if (a->fleeting)
+            a->presence = HOST_DOUBTFUL;
+        return;
+    }
+    a->loose = a->loose && want->loose;
+    a->fleeting = want->fleeting || want->presence == HOST_DOUBTFUL;
+    a->unsettled |= want->unsettled;
+    if (started && a->in_sync == a->raid_disks && !a->replacing)
+        a->unsettled = a->attached & host->victims;
+}
+
 /* What is known from now on is what was seen, but for what may come up later. */
 static void take_over(const struct host_state *want, const struct host_state *seen, bool started)
 {
     struct host_state known = *seen;
 
     for (unsigned i = 0; i < HOST_ARRAYS; i++) {
-        struct host_array *a = &known.arrays[i];
-
-        a->loose = a->loose && want->arrays[i].loose;
-        a->unsettled = want->arrays[i].unsettled;
         if (host->changing)
-            a->unsettled |= host->then.arrays[i].unsettled;
-        if (started && a->in_sync == a->raid_disks && !a->replacing)
-            a->unsettled = a->attached & host->victims;
-        if (want->arrays[i].presence >= HOST_STOPPED && a->presence == HOST_ABSENT)
-            *a = want->arrays[i];
+            known.arrays[i].unsettled |= host->then.arrays[i].unsettled;
+        keep(&known.arrays[i], &want->arrays[i], started);
     }
     strip(&known, host_used_disks(&known));
     host->spoilt = 0;

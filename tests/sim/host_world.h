@@ -48,6 +48,7 @@ struct host_array {
     uint32_t members;  /* disks that take part or wait as spares, a bit each */
     uint32_t spares;   /* of them, as last seen */
     uint32_t attached; /* members, and those that are faulty or stale; as last seen */
+    bool fleeting;     /* what came up of one whose destruction was cut off: may go again */
     bool replacing;    /* as last seen */
     bool loose; /* copies may differ where no power cut has explained it: one that served may be
                    lost */
