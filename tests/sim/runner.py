@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Many seeds of one scenario on several processors."""
 import collections
+import resource
 import tempfile
 import threading
 import time
@@ -10,6 +11,12 @@ from simulator import failure_of, finish
 
 CHUNK_SECONDS = 10
 HANG_SECONDS = 180
+
+
+def cpu_seconds():
+    """What the children that have ended have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Failure:
@@ -34,7 +41,7 @@ class Runner:
         self.failures = []
         self.compared = []  # seeds that were run twice
         self.chains = {}  # see sites.read_sites
-        self.seconds = 0
+        self.seconds = self.cpu_seconds = 0
 
     def left(self):
         return self.end - time.monotonic()
@@ -49,13 +56,14 @@ class Runner:
             return first, last
 
     def run(self):
-        start = time.monotonic()
+        start, cpu_start = time.monotonic(), cpu_seconds()
         threads = [threading.Thread(target=self.work) for _ in range(self.jobs)]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
         self.seconds = time.monotonic() - start
+        self.cpu_seconds = cpu_seconds() - cpu_start
 
     def work(self):
         while True:
