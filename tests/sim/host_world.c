@@ -209,7 +209,9 @@ static void keep(struct host_array *a, const struct host_array *want, bool start
     a->loose = a->loose && want->loose;
     a->fleeting = want->fleeting || want->presence == HOST_DOUBTFUL;
     a->unsettled |= want->unsettled;
-    if (started && a->in_sync == a->raid_disks && !a->replacing)
+    if (a->replacing) /* the status does not say whom */
+        a->unsettled |= a->members;
+    else if (started && a->in_sync == a->raid_disks)
         a->unsettled = a->attached & host->victims;
 }
 
