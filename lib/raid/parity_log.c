@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/parity_record.h"
 #include "rt/io.h"
 
@@ -237,9 +238,9 @@ bool parity_log_needed(const struct stripe *s)
 {
     struct array *a = s->a;
 
-    if (!a->log || s->plan.method == STRIPE_PLAIN)
+    if (!a->log || s->plan.method == STRIPE_PLAIN || MUTANT(NO_PARITY_LOG))
         return false;
-    if (atomic_load(&a->log->live[slot_of(s->place.number)]))
+    if (!MUTANT(LOG_FORGOTTEN) && atomic_load(&a->log->live[slot_of(s->place.number)]))
         return true;
     if (s->plan.method == STRIPE_FULL && !array_degraded(a))
         return false;
@@ -370,7 +371,8 @@ static int write_record(struct array *a, struct member *m, struct batch *b)
     b->record.payload_crc = parity_record_crc(b->iov + 1, b->iov_count - 1);
     parity_record_encode(&b->record, header);
     b->iov[0] = (struct iovec){header, PARITY_RECORD_HEADER_BYTES};
-    rc = blockdev_writev(m->dev, b->iov, b->iov_count, at, BLOCK_FUA | BLOCK_STABLE);
+    rc = blockdev_writev(m->dev, b->iov, b->iov_count, at,
+        MUTANT(LOG_NOT_DURABLE) ? BLOCK_STABLE : BLOCK_FUA | BLOCK_STABLE);
     io_buffer_put(header, PARITY_RECORD_HEADER_BYTES);
     return rc;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/parity_log.h"
 #include "raid/parity_record.h"
 #include "rt/io.h"
@@ -41,7 +42,7 @@ struct replay {
 
 static bool is_ours(const struct replay *r, const struct parity_record *record)
 {
-    return record->tag == r->tag &&
+    return (record->tag == r->tag || MUTANT(LOG_NOT_VOID)) &&
            !memcmp(record->set_uuid, r->a->sb.set_uuid, sizeof record->set_uuid);
 }
 
@@ -120,7 +121,7 @@ static int compare_sequence(const void *x, const void *y)
 {
     const struct found *a = x, *b = y;
 
-    return a->sequence > b->sequence ? -1 : a->sequence < b->sequence;
+    return (a->sequence > b->sequence) != MUTANT(LOG_OLDEST_FIRST) ? -1 : 1;
 }
 
 /* The newest record of a member says which of its are void. */
