@@ -260,18 +260,17 @@ static uint32_t member_features(const struct member *m)
 }
 
 /* The array's part from the common superblock, the rest is the member's. */
-static void compose_member(const struct array *a, struct member *m)
+static void compose_with(
+    const struct array *a, struct member *m, uint32_t features, uint64_t recovery_offset)
 {
     struct md_superblock own = m->sb;
 
     m->sb = a->sb;
-    m->sb.feature_map = (a->sb.feature_map & ~MEMBER_FEATURES) | member_features(m);
+    m->sb.feature_map = (a->sb.feature_map & ~MEMBER_FEATURES) | features;
+    m->sb.recovery_offset = recovery_offset;
     m->sb.data_offset = own.data_offset;
     m->sb.data_size = own.data_size;
     m->sb.super_offset = own.super_offset;
-    m->sb.recovery_offset = 0;
-    if (m->sb.feature_map & MD_FEATURE_RECOVERY_OFFSET)
-        m->sb.recovery_offset = atomic_load(&m->recovered_bytes) / MD_SECTOR_BYTES;
     m->sb.dev_number = own.dev_number;
     m->sb.cnt_corrected_read = (uint32_t)atomic_load(&m->errors_corrected);
     memcpy(m->sb.device_uuid, own.device_uuid, sizeof own.device_uuid);
@@ -280,6 +279,14 @@ static void compose_member(const struct array *a, struct member *m)
     m->sb.bblog_size = own.bblog_size;
     m->sb.bblog_offset = own.bblog_offset;
     md_superblock_encode(&m->sb, m->buf);
+}
+
+static void compose_member(const struct array *a, struct member *m)
+{
+    uint32_t features = member_features(m);
+    uint64_t recovered = atomic_load(&m->recovered_bytes) / MD_SECTOR_BYTES;
+
+    compose_with(a, m, features, features & MD_FEATURE_RECOVERY_OFFSET ? recovered : 0);
 }
 
 /* By one update, with a role that the others know of. */
@@ -295,7 +302,12 @@ void members_catch_up(struct array *a)
         struct member *m = container_of(it, struct member, link);
         if (!is_behind(a, m))
             continue;
-        compose_member(a, m);
+        /* a replacement may have its original's place now: with the next update, which says that
+         * the original has it no more */
+        if (m->sb.feature_map & MD_FEATURE_REPLACEMENT)
+            compose_with(a, m, m->sb.feature_map & MEMBER_FEATURES, m->sb.recovery_offset);
+        else
+            compose_member(a, m);
         if (blockdev_write(m->dev, m->buf, MD_SUPERBLOCK_OFFSET_BYTES,
                 round_up(md_superblock_bytes(&m->sb), m->dev->logical_block_bytes),
                 BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND))

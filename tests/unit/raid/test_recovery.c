@@ -480,6 +480,37 @@ static void test_what_differs_below_where_recovery_goes_on_is_copied_again(void)
     run_in_rt(differs_below);
 }
 
+/* Without its original, a replacement is assembled in that one's place. Brought to the others'
+ * events first, its superblock must not say so yet: they still name the original, too. */
+static void promoted(void)
+{
+    struct md_superblock sb;
+    struct member *m;
+    struct rig r;
+
+    rig_init(&r, 3);
+    rig_create(&r, 1, 0, 2, 1);
+    CU_ASSERT_EQUAL(array_replace(r.array, "d0", NULL, NULL), 0);
+    rig_crash(&r);
+    rig_read_superblock(&r, 2, &sb);
+    CU_ASSERT(sb.feature_map & MD_FEATURE_REPLACEMENT);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 6, ARRAY_DEGRADED_OK), 0);
+    CU_ASSERT_EQUAL(rig_state(&r, 2), MEMBER_RECOVERING);
+    m = members_find(r.array, "d2");
+    m->sb = sb; /* as assembly found it, had it been one update behind */
+    m->sb.events = r.array->sb.events - 1;
+    members_catch_up(r.array);
+    rig_read_superblock(&r, 2, &sb);
+    CU_ASSERT_EQUAL(sb.events, r.array->sb.events);
+    CU_ASSERT(sb.feature_map & MD_FEATURE_REPLACEMENT);
+    rig_end(&r);
+}
+
+static void test_a_replacement_does_not_say_early_that_it_is_more(void)
+{
+    run_in_rt(promoted);
+}
+
 static void adding(void)
 {
     struct error err = {0};
@@ -659,6 +690,8 @@ CU_TestInfo recovery_tests[] = {
     {"recovery goes on after a restart", test_recovery_goes_on_after_a_restart},
     {"what differs below where recovery goes on is copied again",
         test_what_differs_below_where_recovery_goes_on_is_copied_again},
+    {"a replacement does not say early that it is more",
+        test_a_replacement_does_not_say_early_that_it_is_more},
     {"add refuses", test_add_refuses},
     {"members fail, come back and are replaced at random",
         test_members_fail_come_back_and_are_replaced_at_random},
