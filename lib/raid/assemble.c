@@ -365,7 +365,8 @@ static int decide(struct array **made, struct findings *f, unsigned flags, struc
         return rc;
     if (f->decision->absent && !(flags & (ARRAY_DEGRADED_OK | ARRAY_FORCE))) {
         raid_geometry_destroy(&g);
-        return error_set(err, ENXIO, "%u member%s of %s that were there last time are missing",
+        return error_set(err, ENXIO,
+            "%u member%s of %s that were there last time are missing (force to start without)",
             f->decision->absent, f->decision->absent == 1 ? "" : "s", f->candidates[0].sb->name);
     }
     return build(made, f, &g, flags & ARRAY_FORCE, err);
