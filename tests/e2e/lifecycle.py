@@ -55,7 +55,7 @@ class Stack(Host):
 
 
 class Guest(threading.Thread):
-    """Writes block after block and reads back each, until it is told to end; `disk` is what should stand there."""
+    """Writes blocks, last at `last`, and reads others, until it is told to end or it fails; `disk` is what should stand there."""
     BLOCK = 12288
 
     def __init__(self, uri, disk):
@@ -63,13 +63,14 @@ class Guest(threading.Thread):
         self.h = nbd.NBD()
         self.h.connect_uri(uri)
         self.disk, self.random = bytearray(disk), random.Random(1)
-        self.wrong, self.rounds, self.done = [], 0, False
+        self.wrong, self.rounds, self.last, self.done = [], 0, 0, False
 
     def run(self):
         try:
             while not self.done:
                 at = self.random.randrange((len(self.disk) - self.BLOCK) // 512) * 512
                 data = self.random.randbytes(self.BLOCK)
+                self.last = at
                 self.h.pwrite(data, at)
                 self.disk[at:at + self.BLOCK] = data
                 at = self.random.randrange((len(self.disk) - self.BLOCK) // 512) * 512
@@ -271,6 +272,30 @@ class Lifecycle(unittest.TestCase):
                 h.ashlar("array", "fail", "a0", h.m[i])
             self.assertEqual(h.read(), data)
             self.assertIn("last copy", h.refusal("array", "fail", "a0", h.m[4]))
+
+    def test_raid5_comes_up_after_kill_with_a_member_away(self):
+        """Parts of stripes are written when it is killed: the parity log has what would not fit."""
+        with Host() as h:
+            m = h.members(4, "64M")
+            h.ashlar("array", "create", "a0", "--level", 5, "--chunk", "64K", *m)
+            h.ashlar("vg", "create", "vg", "a0")
+            h.ashlar("volume", "create", "vg/v", "--size", "20M")
+            guest = Guest(h.uri("vg/v"), bytes(size("20M")))
+            guest.start()
+            guest.go_on()
+            h.kill()
+            guest.join()
+            os.rename(m[1], m[1] + ".away")
+            h.start()
+            self.assertEqual(h.array("a0")["state"], "degraded")
+            back = os.path.join(h.dir, "back")
+            run("nbdcopy", h.uri("vg/v"), back)
+            with open(back, "rb") as f:
+                data = f.read()
+            # the last one may have been under way
+            at, length = guest.last, Guest.BLOCK
+            self.assertEqual(data[:at], guest.disk[:at])
+            self.assertEqual(data[at + length:], guest.disk[at + length:])
 
     def test_dry_run_changes_nothing(self):
         with Stack() as h:

@@ -112,6 +112,16 @@ class Arrays:
         with open(target, "rb") as f:
             return f.read()
 
+    def write_parts(self, name):
+        """Of stripes, in the first MiB: what the parity log is for."""
+        data, guest = bytearray(self.data[name]), nbd.NBD()
+        guest.connect_uri(self.host.uri(name))
+        for at in range(4096, size("1M"), 20480):
+            data[at:at + 4096] = pattern(6, 4096, at)
+            guest.pwrite(bytes(data[at:at + 4096]), at)
+        guest.shutdown()
+        self.data[name] = bytes(data)
+
     def stop(self, name):
         self.host.ashlar("export", "remove", name)
         self.host.ashlar("array", "stop", name)
@@ -222,9 +232,35 @@ class OursToKernel(unittest.TestCase):
                     arrays.stop(name)
             for name in killed:
                 arrays.write(name, seed=3)
+                arrays.write_parts(name)
             h.kill()
             disks, commands = arrays.disks()
-            self.check(arrays, vm(commands, disks), degraded=lacking)
+            self.check(arrays, vm(commands + self.write_and_cut(arrays, disks, killed), disks), degraded=lacking)
+            self.back(arrays, killed)
+
+    @staticmethod
+    def write_and_cut(arrays, disks, names):
+        """The kernel writes zeros where our parity log has something else, and is cut off."""
+        commands = "touch /run/power-cut\n"
+        for i, (name, *_) in enumerate(arrays.shapes):
+            if name in names:
+                devices = " ".join(f"/dev/d{disks.index(m)}" for m in arrays.members[name])
+                commands += (f"mdadm --assemble --run /dev/md{i} {devices} || exit 1\n"
+                             f"echo 60 > /sys/block/md{i}/md/safe_mode_delay\ndd if=/dev/zero of=/dev/md{i} bs=64K count=16 oflag=direct\n")
+        return commands
+
+    def back(self, arrays, written):
+        """After the kernel had them: what it wrote is there."""
+        arrays.host.start()
+        running = [a["name"] for a in arrays.host.ashlar("array", "list")["arrays"]]
+        self.assertEqual(sorted(running), sorted(written))
+        for name, *_ in arrays.shapes:
+            with self.subTest(back=name):
+                if name in written:
+                    arrays.data[name] = bytes(size("1M")) + arrays.data[name][size("1M"):]
+                else:
+                    arrays.host.ashlar("array", "assemble", name, *arrays.members[name])
+                self.assertEqual(sha256(arrays.read(name)), sha256(arrays.data[name]))
 
     def test_raid5(self):
         self.parity(PARITY_SHAPES[:6] + [HALF], {"5ls": 1, "5ra": 1, "5pl": 1}, ["5la", "5pf"])
