@@ -14,6 +14,7 @@
 #include "block/member.h"
 #include "raid/array.h"
 #include "raid/layout.h"
+#include "rt/sync.h"
 #include "rt/worker.h"
 
 #define ROUNDS       5
@@ -110,6 +111,7 @@ static void measure_array(const char *name, int level, uint32_t layout, unsigned
 #define PARITY_MEMBERS   12u
 #define STRIPES          (4u << 10) /* written by a round */
 #define SMALL_OPERATIONS 200000u
+#define DEPTH            32u
 
 struct parity_array {
     struct array *array;
@@ -186,14 +188,37 @@ static void measure_stripes(const struct parity_array *p, const char *what, unsi
         (double)(member_ops(p) - ops) / (ROUNDS * STRIPES));
 }
 
-static void measure_small_writes(const struct parity_array *p)
+/* One of several that write small blocks all over the array at once. */
+struct writer {
+    uint64_t next, step, count;
+    struct wait_group *group;
+};
+
+static void write_small(void *arg)
 {
-    uint64_t ops = member_ops(p), blocks = dev->size_bytes / REQUEST;
+    struct writer *w = arg;
+    uint64_t blocks = dev->size_bytes / REQUEST;
+
+    for (uint64_t i = 0; i < w->count; i++, w->next += w->step)
+        must(blockdev_write(dev, buf, w->next * 7919 % blocks * REQUEST, REQUEST, BLOCK_STABLE));
+    wait_group_done(w->group);
+}
+
+static void measure_small_writes(const struct parity_array *p, unsigned depth)
+{
+    uint64_t ops = member_ops(p);
+    struct writer writers[DEPTH];
+    struct wait_group group;
     double start = cpu_ns();
 
-    for (uint64_t i = 0; i < SMALL_OPERATIONS; i++)
-        must(blockdev_write(dev, buf, i * 7919 % blocks * REQUEST, REQUEST, BLOCK_STABLE));
-    printf("  write of 4 KiB                 %8.0f ns, %.2f member I/Os\n",
+    wait_group_init(&group);
+    wait_group_add(&group, depth);
+    for (unsigned i = 0; i < depth; i++) {
+        writers[i] = (struct writer){i, depth, SMALL_OPERATIONS / depth, &group};
+        must(co_start("writer", write_small, &writers[i]));
+    }
+    wait_group_wait(&group);
+    printf("  write of 4 KiB, %2u at once     %8.0f ns, %.2f member I/Os\n", depth,
         (cpu_ns() - start) / SMALL_OPERATIONS, (double)(member_ops(p) - ops) / SMALL_OPERATIONS);
 }
 
@@ -226,7 +251,8 @@ static void measure_parity(unsigned data, unsigned parity)
     printf("raid%u %u+%u\n", parity + 4, data, parity);
     measure_stripes(&p, "whole stripes, in sequence", (unsigned)(dev->size_bytes / p.stripe_bytes));
     measure_stripes(&p, "one stripe, in cache", 1);
-    measure_small_writes(&p);
+    measure_small_writes(&p, 1);
+    measure_small_writes(&p, DEPTH);
     measure_reads("read of 4 KiB");
     must(array_fail(p.array, "m1", NULL));
     measure_reads("read of 4 KiB, a member lacks");
