@@ -45,13 +45,12 @@ struct host_array {
     char uuid[40]; /* as the daemon writes it; empty: not seen yet */
     uint32_t raid_disks, in_sync;
     int level;
-    uint32_t members;  /* disks that take part or wait as spares, a bit each */
-    uint32_t spares;   /* of them, as last seen */
-    uint32_t attached; /* members, and those that are faulty or stale; as last seen */
-    bool fleeting;     /* what came up of one whose destruction was cut off: may go again */
-    bool replacing;    /* as last seen */
-    bool loose; /* copies may differ where no power cut has explained it: one that served may be
-                   lost */
+    uint32_t members;   /* disks that take part or wait as spares, a bit each */
+    uint32_t spares;    /* of them, as last seen */
+    uint32_t attached;  /* members, and those that are faulty or stale; as last seen */
+    bool fleeting;      /* what came up of one whose destruction was cut off: may go again */
+    bool replacing;     /* as last seen */
+    bool loose;         /* a copy that was read may be lost before the others are like it */
     uint32_t unsettled; /* that may take part or not: of a replacement, which ends by itself */
 };
 
@@ -106,7 +105,7 @@ extern struct host_world *host;
 extern struct model *host_models; /* of each volume */
 
 /* host_status.c: what the daemon's `status` says, in the slots of `now` and `then`. Fails the
- * machine for what nobody has made, and for what is remembered and missing. */
+ * machine for what nobody has made, or cannot be used. */
 void host_read_status(json_t *status, struct host_state *seen);
 /* After a start, or when nobody knows whether a request has been done: `seen` must be as now or as
  * then; becomes what is known. */
