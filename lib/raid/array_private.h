@@ -12,7 +12,7 @@
  *     stripe0.c     RAID0 I/O
  *     parity_write.c, parity_read.c, parity_sync.c
  *                   RAID5 and RAID6, on stripe.c (a stretch of a stripe) and stripe_plan.c
- *     parity_log.c, parity_replay.c
+ *     parity_log.c, parity_append.c, parity_replay.c
  *                   their log against the write hole; parity_record.c its format
  *
  * What guards what, in the order of taking:

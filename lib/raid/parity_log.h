@@ -26,6 +26,37 @@
 #include "raid/array_private.h"
 #include "raid/stripe.h"
 
+#define LIVE_SLOTS 4096u
+
+struct half {
+    unsigned active; /* updates that have a record here and are not through */
+    uint64_t first_sequence;
+    unsigned count; /* records' updates, for `live` */
+    uint16_t *slots;
+};
+
+struct member_log {
+    struct spinlock lock;
+    bool writing;
+    struct list waiting;    /* struct append */
+    struct wait_queue idle; /* waits for active == 0 */
+    uint64_t start_bytes, half_bytes;
+    unsigned slots_max;
+    /* Of who writes: */
+    unsigned half;
+    uint64_t head_bytes; /* in the half */
+    uint64_t floor;
+    struct half halves[2];
+};
+
+/* By hash of the stripe: records that are not void. */
+struct parity_log {
+    uint32_t tag;
+    _Atomic uint64_t sequence;
+    uint64_t most_bytes;
+    _Atomic uint32_t live[LIVE_SLOTS];
+};
+
 /* What an update has in the logs. */
 struct log_hold {
     struct member *members[2];
