@@ -180,6 +180,10 @@ static void promote_replacements(struct decision *d)
         d->a->candidates[i].use = d->a->candidates[i].recovery_offset_bytes >= whole_bytes
                                       ? RAID_USE_IN_SYNC
                                       : RAID_USE_RECOVERING;
+        /* what it has copied of a stripe that was never synced is not what parity says */
+        if (d->candidates[i].sb->level != 1 && d->candidates[i].sb->level != 10 &&
+            d->a->candidates[i].use == RAID_USE_RECOVERING)
+            d->a->candidates[i].recovery_offset_bytes = 0;
     }
 }
 

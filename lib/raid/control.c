@@ -65,13 +65,18 @@ static bool unsettled(const struct array *a)
     return false;
 }
 
-/* A replacement whose original has failed recovers in its place. */
+/* A replacement whose original has failed recovers in its place. What it has copied of a stripe
+ * that was never synced is not what parity says, which everybody goes by from now on: with parity
+ * it starts anew. */
 static void promote_replacements(struct array *a)
 {
     for (unsigned role = 0; role < a->geometry.raid_disks; role++) {
         struct member *r = array_writable(a->replacements[role]);
-        if (r && out_of_action(a->roles[role]))
-            atomic_store(&r->state, MEMBER_RECOVERING);
+        if (!r || !out_of_action(a->roles[role]))
+            continue;
+        if (a->geometry.parity)
+            atomic_store(&r->recovered_bytes, 0);
+        atomic_store(&r->state, MEMBER_RECOVERING);
     }
 }
 

@@ -25,9 +25,8 @@
 #include "raid/stripe.h"
 #include "rt/io.h"
 
-#define PARTS_MAX        32u /* of one update */
-#define EDGES_MAX        (2 * PARTS_MAX)
-#define READ_TRIES       3u /* members that fail to be read in one update */
+#define PARTS_MAX        32u  /* of one update */
+#define EDGES_MAX        640u /* room for those where a record of the log is full, too */
 #define EDGE_ALIGN_BYTES 4096u
 
 /* On the writer's stack. */
@@ -335,14 +334,14 @@ static int plan(struct update *u, bool in_sync)
 /* What a plan needs is read; a member that cannot be read changes the plan. */
 static int plan_and_read(struct update *u, bool in_sync)
 {
-    int rc = -EAGAIN;
+    int rc;
 
-    for (unsigned i = 0; i < READ_TRIES && rc == -EAGAIN; i++) {
+    do {
         rc = plan(u, in_sync);
         if (!rc)
             rc = stripes_read(u->stretches, u->stretch_count);
-    }
-    return rc == -EAGAIN ? -EIO : rc;
+    } while (rc == -EAGAIN); /* each time there is less that can be read */
+    return rc;
 }
 
 static int compute(struct stripe *s, bool in_sync)

@@ -84,8 +84,8 @@ int stripe_plan(struct stripe_plan *plan, unsigned char *blocks, unsigned data_c
         plan->reads = mark(blocks, 0, data_count, STRIPE_COVERED, 0, data_count);
         return 0;
     }
-    /* where parity does not fit, that which is not needed to solve for the rest is made to */
-    if (!can_modify || (!in_sync && c.parity_readable > c.kept_unreadable))
+    /* where parity does not fit, what it says of the rest is put where there is a member for it */
+    if (!can_modify || !in_sync)
         return load(plan, blocks, data_count, parity_count);
     plan->method = STRIPE_MODIFY;
     plan->reads = mark(blocks, 0, data_count, STRIPE_COVERED, STRIPE_COVERED, data_count);

@@ -123,15 +123,13 @@ static void check_case(struct stripe_case *c)
         CU_ASSERT(rc == 0 && plan.method == STRIPE_PLAIN && plan.reads == 0);
     } else if (covers_all(c)) {
         CU_ASSERT(rc == 0 && plan.method == STRIPE_FULL && plan.reads == 0);
-    } else if (reconstruct == MOST && modify == MOST) {
+    } else if (reconstruct == MOST && (modify == MOST || !c->in_sync)) {
         CU_ASSERT(rc == (unreadable_data(c) <= readable_parities(c) ? 0 : -EIO));
         CU_ASSERT(plan.method == STRIPE_LOAD);
     } else {
         CU_ASSERT(rc == 0);
         if (!c->in_sync && reconstruct < MOST) {
             CU_ASSERT(plan.method == STRIPE_RECONSTRUCT);
-        } else if (!c->in_sync && readable_parities(c) > unreadable_data(c)) {
-            CU_ASSERT(plan.method == STRIPE_LOAD);
         } else {
             CU_ASSERT(plan.reads == (reconstruct <= modify ? reconstruct : modify));
         }
