@@ -307,9 +307,9 @@ class Lifecycle(unittest.TestCase):
                 return {p: hashlib.sha256(open(p, "rb").read()).hexdigest() for p in h.m + [extra]}
 
             def settled():
-                """Bits of the bitmap are cleared some seconds after the last write."""
+                """Bits of the bitmap are cleared when the clean-up, every five seconds, has found them idle twice."""
                 earlier = sums()
-                time.sleep(6)
+                time.sleep(11)
                 return sums() == earlier
             h.wait("nothing written any more", settled)
             before, status = sums(), h.ashlar("status")
