@@ -9,7 +9,8 @@
  *     bitmap_log.c  write-intent bitmap                   resync.c      compares copies
  *     mirror.c      RAID1 and RAID10 I/O                  recovery.c    fills a new member
  *     read.c        choice of a copy, correction          status.c      what users see
- *     stripe0.c     RAID0 I/O
+ *     stripe0.c     RAID0 I/O                             pace.c        guests before actions, on
+ *                                                                       throttle.h, the rule
  *     parity_write.c, parity_read.c, parity_sync.c
  *                   RAID5 and RAID6, on stripe.c (a stretch of a stripe) and stripe_plan.c
  *     parity_log.c, parity_append.c, parity_replay.c
@@ -37,6 +38,7 @@
 #include "raid/bitmap.h"
 #include "raid/geometry.h"
 #include "raid/superblock.h"
+#include "raid/throttle.h"
 #include "rt/sync.h"
 #include "rt/worker.h"
 
@@ -95,9 +97,23 @@ struct bitmap_log {
 /* By worker; only it writes there. */
 struct array_activity {
     _Alignas(64) _Atomic uint64_t reads, writes;
+    _Atomic uint64_t timed, latency_ns; /* of guests' requests, those that were timed; pace.c */
+    _Atomic bool waiting;               /* one that is timed is under way, */
+    unsigned epoch;                     /* since this one */
     uint64_t read_end_bytes; /* of the last read: the next in sequence goes to the same member */
     const struct member *last;
     unsigned turn;
+};
+
+/* Of an action, beside guests. */
+struct array_pace {
+    _Atomic bool timing;    /* guests' requests */
+    _Atomic unsigned epoch; /* changes with the throttle's phase */
+    struct throttle throttle;
+    struct co_mutex turnstile; /* lanes pass one at a time, */
+    uint64_t due_ns;           /* the next then, if they are paced */
+    uint64_t told_ns;          /* when the throttle was, last */
+    unsigned in_flight;        /* windows */
 };
 
 struct array_sync {
@@ -115,13 +131,12 @@ struct array_sync {
     uint64_t resume_bytes; /* of a recovery: what it had reached before */
     int stretch_result;
     struct wait_group lanes;
-    uint64_t due_ns; /* throttle */
-    uint64_t guest_ops, guest_ops_ns;
+    struct array_pace pace;
     uint64_t not_before_ns[ARRAY_REPAIR + 1]; /* by action: not started by itself earlier */
     struct co_event idle, resumed;
 };
 
-#define SYNC_WINDOW_BYTES  (1u << 20)
+#define SYNC_WINDOW_BYTES  THROTTLE_WINDOW_BYTES
 #define SYNC_STRETCH_BYTES (64u << 20)
 #define SYNC_BUFFERS       2
 /* Does the next part of the stretch that an action works on; false when there is none. `buffers`:
@@ -377,11 +392,26 @@ void sync_interrupt(struct array *a);
 void sync_reap(struct array *a);
 /* Interrupts, waits, and draws the conclusions. */
 void sync_stop(struct array *a);
-/* For actions. Waits while paused, and for the throttle; false: it is to end. */
+/* For windows of actions. Waits while paused, and for the throttle; false: it is to end. */
 bool sync_may_go_on(struct array *a, uint64_t bytes);
 /* Runs `window` over the stretch, in several lanes side by side. The stretch's result. */
 int sync_run_stretch(
     struct array *a, uint64_t start_bytes, uint64_t end_bytes, sync_window *window);
+
+/* pace.c: guests come first. Brackets a request of theirs; any worker. */
+uint64_t pace_guest_begin(struct array *a);
+void pace_guest_end(struct array *a, uint64_t begun_ns);
+/* Brackets an action. */
+void pace_start(struct array *a);
+void pace_end(struct array *a);
+/* Brackets a window: waits until it may begin, or the action is cancelled. */
+void pace_wait(struct array *a, uint64_t bytes);
+void pace_done(struct array *a);
+/* The largest window there is to be now. */
+static inline uint64_t pace_window_bytes(const struct array *a)
+{
+    return throttle_window_bytes(&a->sync.pace.throttle);
+}
 
 /* resync.c, recovery.c: all of an action; 0, -ECANCELED, -EIO. */
 int resync_run(struct array *a);

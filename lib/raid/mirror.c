@@ -126,11 +126,14 @@ static int write_range(struct array *a, const struct mirror_write *w)
 
 static int write_through_gate(struct array *a, const struct mirror_write *w)
 {
+    bool timed = w->kind == BLOCK_WRITE && !(w->flags & BLOCK_BACKGROUND);
+    uint64_t begun_ns = timed ? pace_guest_begin(a) : 0;
     int rc = array_write_begin(a);
 
     if (!rc)
         rc = write_range(a, w);
     array_write_end(a);
+    pace_guest_end(a, begun_ns);
     return rc;
 }
 

@@ -80,11 +80,13 @@ int parity_read(
     struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset, uint64_t length)
 {
     struct array *a = array_of(d);
+    uint64_t begun_ns = pace_guest_begin(a);
     int rc;
 
     gate_enter(&a->reads);
     count_read(a);
     rc = read_inside(a, iov, iov_count, offset, length);
     gate_leave(&a->reads);
+    pace_guest_end(a, begun_ns);
     return rc;
 }

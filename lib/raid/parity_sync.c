@@ -35,6 +35,7 @@ static bool next(struct array *a, uint64_t *offset, uint64_t *length)
     *offset = s->next_bytes;
     *length = MIN(chunk_bytes - *offset % chunk_bytes, s->stretch_end_bytes - *offset);
     *length = MIN(*length, most);
+    *length = MIN(*length, pace_window_bytes(a));
     s->next_bytes += *length;
     return true;
 }

@@ -480,6 +480,7 @@ static void lead(struct array *a, struct part *leader)
 
 static int write_part(struct array *a, struct part *p)
 {
+    uint64_t begun_ns = p->flags & BLOCK_BACKGROUND ? 0 : pace_guest_begin(a);
     int rc = array_write_begin(a);
 
     if (!rc) {
@@ -489,6 +490,7 @@ static int write_part(struct array *a, struct part *p)
         rc = p->result;
     }
     array_write_end(a);
+    pace_guest_end(a, begun_ns);
     return rc;
 }
 

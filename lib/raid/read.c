@@ -173,11 +173,13 @@ int mirror_read(
 {
     struct array *a = array_of(d);
     struct read_request r = {iov, iov_count, offset, length};
+    uint64_t begun_ns = pace_guest_begin(a);
     int rc;
 
     gate_enter(&a->reads);
     rc = read_inside(a, &r);
     gate_leave(&a->reads);
+    pace_guest_end(a, begun_ns);
     return rc;
 }
 

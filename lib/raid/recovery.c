@@ -104,7 +104,7 @@ static bool next(struct array *a, struct piece *p)
         if (p->member_offset < s->resume_bytes)
             p->length = MIN(p->length, s->resume_bytes - p->member_offset);
         if (mapped && must_copy(a, p, chunk)) {
-            p->length = MIN(p->length, (uint64_t)SYNC_WINDOW_BYTES);
+            p->length = MIN(p->length, pace_window_bytes(a));
             s->next_bytes += p->length;
             return true;
         }

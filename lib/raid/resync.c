@@ -168,7 +168,7 @@ static bool next(struct array *a, struct window *w)
     w->offset = s->next_bytes;
     w->count = raid_geometry_map(&a->geometry, w->offset, w->copies, &run_bytes);
     w->length = MIN(run_bytes, s->stretch_end_bytes - w->offset);
-    w->length = MIN(w->length, (uint64_t)SYNC_WINDOW_BYTES);
+    w->length = MIN(w->length, pace_window_bytes(a));
     s->next_bytes += w->length;
     return true;
 }

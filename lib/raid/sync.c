@@ -5,23 +5,20 @@
  * range lock, so that guests wait for one window at most. After a stretch all of it is done: what
  * has been reached can be written down.
  *
- * While guests do I/O, an action is slowed to a floor; else it runs as fast as it can.
+ * While guests do I/O, an action is slowed (pace.c); else it runs as fast as it can.
  */
 #include "raid/array_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/arith.h"
 #include "rt/io.h"
 
-#define LANES                  8
-#define SECOND_NS              UINT64_C(1000000000)
-#define GUEST_NS               (SECOND_NS / 50) /* so long after its last I/O a guest counts */
-#define FLOOR_BYTES_PER_SECOND (32u << 20)
-#define PAUSE_SLICE_NS         (SECOND_NS / 10)
-#define RETRY_NS               (60 * SECOND_NS) /* after a failure, unless members change */
-#define LATER_NS               (30 * SECOND_NS) /* after it was cancelled */
+#define LANES          8
+#define SECOND_NS      UINT64_C(1000000000)
+#define PAUSE_SLICE_NS (SECOND_NS / 10)
+#define RETRY_NS       (60 * SECOND_NS) /* after a failure, unless members change */
+#define LATER_NS       (30 * SECOND_NS) /* after it was cancelled */
 
 struct lane {
     struct array *a;
@@ -69,7 +66,7 @@ void sync_start(struct array *a, enum array_action action, struct member *target
     s->status.id++;
     s->status.last_action = action;
     s->status.result = 0;
-    s->due_ns = 0;
+    pace_start(a);
     co_event_clear(&s->idle);
     s->running = true;
     if (worker_start(a->home, "sync", run, a)) {
@@ -112,6 +109,7 @@ void sync_reap(struct array *a)
     s->status.result = s->result;
     s->running = false;
     s->target = NULL;
+    pace_end(a);
     array_changed(a);
 }
 
@@ -124,35 +122,6 @@ void sync_stop(struct array *a)
     sync_reap(a);
 }
 
-static bool guests_active(struct array *a)
-{
-    struct array_sync *s = &a->sync;
-    uint64_t ops = 0, now = rt_now_ns();
-
-    for (unsigned w = 0; w < WORKERS_MAX; w++)
-        ops += atomic_load_explicit(&a->activity[w].reads, memory_order_relaxed) +
-               atomic_load_explicit(&a->activity[w].writes, memory_order_relaxed);
-    if (ops != s->guest_ops) {
-        s->guest_ops = ops;
-        s->guest_ops_ns = now;
-    }
-    return now - s->guest_ops_ns < GUEST_NS;
-}
-
-static void throttle(struct array *a, uint64_t bytes)
-{
-    struct array_sync *s = &a->sync;
-    uint64_t now = rt_now_ns(), due;
-
-    if (!guests_active(a))
-        return;
-    due = s->due_ns = MAX(s->due_ns, now) + bytes * SECOND_NS / FLOOR_BYTES_PER_SECOND;
-    while (now < due && guests_active(a) && !atomic_load(&s->cancelled)) {
-        co_sleep_ns(MIN(due - now, GUEST_NS));
-        now = rt_now_ns();
-    }
-}
-
 bool sync_may_go_on(struct array *a, uint64_t bytes)
 {
     struct array_sync *s = &a->sync;
@@ -161,8 +130,11 @@ bool sync_may_go_on(struct array *a, uint64_t bytes)
         co_event_clear(&s->resumed);
         co_event_wait_until(&s->resumed, rt_now_ns() + PAUSE_SLICE_NS);
     }
-    throttle(a, bytes);
-    return !atomic_load(&s->cancelled) && !atomic_load(&a->failed);
+    pace_wait(a, bytes);
+    if (!atomic_load(&s->cancelled) && !atomic_load(&a->failed))
+        return true;
+    pace_done(a);
+    return false;
 }
 
 static void run_lane(void *arg)
@@ -177,7 +149,7 @@ static void run_lane(void *arg)
     if (!memory)
         a->sync.stretch_result = -ENOMEM;
     while (memory && lane->window(a, buffers))
-        ;
+        pace_done(a);
     for (unsigned i = 0; i < SYNC_BUFFERS; i++)
         if (buffers[i])
             io_buffer_put(buffers[i], SYNC_WINDOW_BYTES);
