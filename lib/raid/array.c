@@ -12,6 +12,7 @@
 #include "base/arith.h"
 #include "base/mutant.h"
 #include "raid/array_private.h"
+#include "raid/mismatch.h"
 #include "raid/parity_log.h"
 #include "rt/io.h"
 
@@ -115,8 +116,10 @@ int array_new(
     init_locks(a);
     a->roles = calloc(g->raid_disks, sizeof(struct member *));
     a->replacements = calloc(g->raid_disks, sizeof(struct member *));
+    a->mismatches = mismatches_new(g->raid_disks);
     a->activity = aligned_alloc(_Alignof(struct array_activity), WORKERS_MAX * sizeof *a->activity);
-    if (!a->roles || !a->replacements || !a->activity || init_stripes(a) || init_device(a, err)) {
+    if (!a->roles || !a->replacements || !a->mismatches || !a->activity || init_stripes(a) ||
+        init_device(a, err)) {
         array_free(a);
         return error_set(err, ENOMEM, "out of memory");
     }
@@ -135,6 +138,7 @@ void array_free(struct array *a)
     raid_geometry_destroy(&a->geometry);
     free(a->roles);
     free(a->replacements);
+    free(a->mismatches);
     free(a->activity);
     free(a->stripes);
     parity_log_destroy(a);

@@ -124,9 +124,11 @@ void array_sync_cancel(struct array *a);
 
 #define ARRAY_MEMBERS_MAX 384
 
+#define ARRAY_MEMBER_NAME_BYTES 128
+
 struct array_member_status {
-    char name[128]; /* empty: missing */
-    int role;       /* -1: none (spare, faulty) */
+    char name[ARRAY_MEMBER_NAME_BYTES]; /* empty: missing */
+    int role;                           /* -1: none (spare, faulty) */
     enum array_member_state state;
     uint64_t errors_corrected, errors;
 };
@@ -138,7 +140,7 @@ struct array_sync_status {
     bool paused;
     int result;                       /* of id, once it has ended: 0, -ECANCELED, -EIO */
     uint64_t done_bytes, total_bytes; /* of what that action has to do, in array bytes */
-    uint64_t mismatch_bytes;          /* check, repair */
+    uint64_t mismatch_bytes; /* check, repair: counted once for all copies, or blocks of a stripe */
 };
 
 struct array_status {
@@ -161,6 +163,42 @@ struct array_status {
 
 /* One allocation, freed by the caller; NULL: out of memory. */
 struct array_status *array_status(struct array *a);
+
+#define ARRAY_MISMATCHES_MAX 256
+
+enum array_wrong {
+    ARRAY_WRONG_UNKNOWN,
+    ARRAY_WRONG_DATA,  /* what the suspect holds; the others tell what it should be */
+    ARRAY_WRONG_PARITY /* only what the suspect holds: the data are right */
+};
+
+/*
+ * A stretch that does not fit. A majority of three or more copies tells which is wrong, and so do P
+ * and Q of RAID6 when all its members are there and one alone is wrong. The array's bytes that are
+ * concerned: `count` ranges, each of length_bytes, stride_bytes from one to the next; where parity
+ * is wrong, or nobody knows what, those of the stripe that it is of, in each block of data.
+ */
+struct array_mismatch {
+    uint64_t offset_bytes, length_bytes, stride_bytes;
+    unsigned count;
+    enum array_wrong wrong;
+    unsigned suspects; /* 1: the member that is wrong; 2: one of two copies; 0: not known */
+    int roles[2];      /* of the suspects */
+};
+
+struct array_mismatches {
+    uint64_t sync_id;         /* array_sync_status.id of what found them */
+    enum array_action action; /* check or repair; ARRAY_IDLE: none has run yet */
+    bool more;                /* than there is room for */
+    unsigned count;
+    struct array_mismatch items[ARRAY_MISMATCHES_MAX]; /* by offset */
+    unsigned member_count;
+    char members[][ARRAY_MEMBER_NAME_BYTES]; /* by role, as it was then; empty: none */
+};
+
+/* What the last check or repair of this run of the array has found, or found until now. One
+ * allocation, freed by the caller; NULL: out of memory. */
+struct array_mismatches *array_mismatches(const struct array *a);
 /* Waits until something in the status (but progress) has changed since *version, and sets *version;
  * -ESHUTDOWN when the array stops. */
 int array_wait_change(struct array *a, uint64_t *version);

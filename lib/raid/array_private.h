@@ -6,9 +6,10 @@
  *     create.c      a new one                            background.c  the manager coroutine
  *     assemble.c    from what is on the members
  *     members.c     states, superblocks                   sync.c        actions and their lanes
- *     bitmap_log.c  write-intent bitmap                   resync.c      compares copies
+ *     bitmap_log.c  write-intent bitmap                   resync.c      resync, check, repair
  *     mirror.c      RAID1 and RAID10 I/O                  recovery.c    fills a new member
  *     read.c        choice of a copy, correction          status.c      what users see
+ *     mirror_sync.c compares copies                       mismatch.c    what was found to differ
  *     stripe0.c     RAID0 I/O                             pace.c        guests before actions, on
  *                                                                       throttle.h, the rule
  *     parity_write.c, parity_read.c, parity_sync.c
@@ -200,6 +201,7 @@ struct array {
     bool started, stopping;
     struct co_event wake, stopped; /* of the manager */
     struct array_sync sync;
+    struct array_mismatches *mismatches; /* of home */
 
     struct spinlock change_lock;
     uint64_t version;
@@ -364,8 +366,10 @@ bool parity_locate(const struct array *a, unsigned role, uint64_t member_offset_
 int parity_fetch(
     struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
 
-/* resync.c */
+/* mirror_sync.c */
 bool mirror_compare(struct array *a, void *const buffers[SYNC_BUFFERS]);
+/* resync.c: of a check or a repair. */
+void sync_note_mismatch(struct array *a, const struct array_mismatch *m);
 /* read.c */
 bool mirror_locate(const struct array *a, unsigned role, uint64_t member_offset_bytes,
     uint64_t *sync_offset_bytes, uint64_t *run_bytes);

@@ -163,5 +163,8 @@ unsigned raid_stripe_block(
  * in left- and right-asymmetric or left- and right-symmetric-6. */
 unsigned raid_stripe_exponent(
     const struct raid_geometry *g, const struct raid_stripe *stripe, unsigned block);
+/* The data block that has that exponent. */
+unsigned raid_stripe_block_of_exponent(
+    const struct raid_geometry *g, const struct raid_stripe *stripe, unsigned exponent);
 
 #endif

@@ -173,6 +173,17 @@ unsigned raid_stripe_exponent(
     return behind_q - (behind_q > p_behind_q);
 }
 
+unsigned raid_stripe_block_of_exponent(
+    const struct raid_geometry *g, const struct raid_stripe *stripe, unsigned exponent)
+{
+    unsigned block = 0;
+
+    assert(exponent < g->raid5.data);
+    while (raid_stripe_exponent(g, stripe, block) != exponent)
+        block++;
+    return block;
+}
+
 struct raid_place raid_geometry_place(const struct raid_geometry *g, uint64_t offset_bytes)
 {
     uint64_t chunk = offset_bytes / g->chunk_bytes;

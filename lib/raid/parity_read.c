@@ -15,8 +15,7 @@
 #include "raid/stripe.h"
 #include "rt/io.h"
 
-/* Those that could not be read get what they should hold. */
-static void correct(struct stripe *s)
+void stripe_correct(struct stripe *s)
 {
     for (unsigned i = 0; i < s->a->geometry.raid_disks; i++) {
         struct member *m = array_readable(s->a, raid_stripe_role(&s->a->geometry, &s->place, i));
@@ -44,7 +43,7 @@ static int reconstruct(struct array *a, const struct raid_place *at, const struc
     rc = atomic_load(&a->failed) ? -EIO : stripe_load(&s, false);
     if (!rc) {
         iov_copy_to(iov, iov_count, 0, s.cells[at->block].old, length);
-        correct(&s);
+        stripe_correct(&s);
     }
     range_lock_release(&a->ranges, &range);
     stripe_end(&s);

@@ -5,12 +5,17 @@
  * solved for first, so that of RAID6 with a member missing Q is made to fit P. A block that cannot
  * be read is corrected in any case.
  *
+ * Where P and Q of a stripe that was in sync, with all its members there, agree on the one block
+ * that is wrong, a check names it; and when it is data a repair writes what it should be, rather
+ * than parity that fits the wrong data.
+ *
  * And what recovery asks for: what a member should hold.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/arith.h"
+#include "raid/parity.h"
 #include "raid/stripe.h"
 #include "rt/io.h"
 
@@ -59,66 +64,171 @@ static void window_end(struct window *w)
     io_buffer_put(w->memory, stripe_memory_bytes(w->stripe.a));
 }
 
-static uint64_t count_mismatch(const uint8_t *x, const uint8_t *y, uint64_t length)
-{
-    uint64_t bytes = 0;
+/* --- what does not fit --- */
 
-    for (uint64_t at = 0; at < length; at += BLOCK_BYTES)
-        if (memcmp(x + at, y + at, MIN((uint64_t)BLOCK_BYTES, length - at)))
-            bytes += MIN((uint64_t)BLOCK_BYTES, length - at);
-    return bytes;
+struct comparison {
+    struct stripe *s;
+    uint8_t *kept[2]; /* parity as it was read; NULL: it was not */
+    bool tells;       /* one wrong block can be told from the others */
+};
+
+static struct stripe_cell *parity_cell(const struct comparison *c, unsigned number)
+{
+    return &c->s->cells[c->s->a->geometry.raid5.data + number];
 }
 
-/* The old parity of one cell aside, to compare with. */
-static uint8_t *keep_old(const struct stripe *s, const struct stripe_cell *c)
+static bool all_readable(const struct stripe *s)
 {
-    uint8_t *kept = io_buffer_get(stripe_bytes(s));
+    for (unsigned i = 0; i < s->a->geometry.raid_disks; i++)
+        if (!(s->flags[i] & STRIPE_READABLE))
+            return false;
+    return true;
+}
 
-    if (kept)
-        memcpy(kept, c->old, stripe_bytes(s));
-    return kept;
+/* Puts aside the parity that has been read. */
+static int comparison_begin(struct comparison *c, struct stripe *s)
+{
+    unsigned first = s->a->geometry.raid5.data;
+
+    *c = (struct comparison){.s = s,
+        .tells =
+            s->a->geometry.parity == 2 && s->a->sync.action != ARRAY_RESYNC && all_readable(s)};
+    for (unsigned i = 0; i < s->a->geometry.parity; i++) {
+        if (!(s->flags[first + i] & STRIPE_READABLE))
+            continue;
+        c->kept[i] = io_buffer_get(stripe_bytes(s));
+        if (!c->kept[i])
+            return -ENOMEM;
+        memcpy(c->kept[i], parity_cell(c, i)->old, stripe_bytes(s));
+    }
+    return 0;
+}
+
+/* Parity that is right already is not written. */
+static void comparison_end(struct comparison *c)
+{
+    for (unsigned i = 0; i < c->s->a->geometry.parity; i++) {
+        struct stripe_cell *cell = parity_cell(c, i);
+        if (c->kept[i] && !cell->rewrite && !memcmp(c->kept[i], cell->old, stripe_bytes(c->s)))
+            c->s->flags[c->s->a->geometry.raid5.data + i] &= (unsigned char)~STRIPE_WRITABLE;
+        io_buffer_put(c->kept[i], stripe_bytes(c->s));
+    }
+}
+
+static bool fits(const struct comparison *c, uint64_t at, uint64_t length)
+{
+    for (unsigned i = 0; i < c->s->a->geometry.parity; i++)
+        if (c->kept[i] && memcmp(c->kept[i] + at, parity_cell(c, i)->old + at, length) != 0)
+            return false;
+    return true;
+}
+
+/* The blocks in the order of raid/parity.h: data by exponent, parity as it was read. */
+static void sort_blocks(
+    const struct comparison *c, uint64_t at, void *blocks[PARITY_BLOCKS_MAX + 1])
+{
+    const struct raid_geometry *g = &c->s->a->geometry;
+
+    for (unsigned i = 0; i < g->raid5.data; i++)
+        blocks[raid_stripe_exponent(g, &c->s->place, i)] = c->s->cells[i].old + at;
+    for (unsigned i = 0; i < g->parity; i++)
+        blocks[g->raid5.data + i] = c->kept[i] + at;
+}
+
+/* The cell of a block in that order. */
+static unsigned cell_of(const struct stripe *s, unsigned number)
+{
+    const struct raid_geometry *g = &s->a->geometry;
+
+    if (number >= g->raid5.data)
+        return number;
+    return raid_stripe_block_of_exponent(g, &s->place, number);
+}
+
+static void note(const struct stripe *s, int culprit, uint64_t at, uint64_t length)
+{
+    const struct raid_geometry *g = &s->a->geometry;
+    bool data = culprit >= 0 && culprit < (int)g->raid5.data;
+    unsigned first = data ? (unsigned)culprit : 0;
+    struct array_mismatch m = {
+        .offset_bytes = (s->place.number * g->raid5.data + first) * g->chunk_bytes + s->start + at,
+        .length_bytes = length,
+        .stride_bytes = g->chunk_bytes,
+        .count = data ? 1 : g->raid5.data,
+    };
+
+    if (culprit >= 0) {
+        m.wrong = data ? ARRAY_WRONG_DATA : ARRAY_WRONG_PARITY;
+        m.suspects = 1;
+        m.roles[0] = (int)raid_stripe_role(g, &s->place, (unsigned)culprit);
+    }
+    atomic_fetch_add(&s->a->sync.mismatch_bytes, length);
+    sync_note_mismatch(s->a, &m);
+}
+
+/* The data that is wrong from the others and P; parity is as it was. */
+static void put_right(struct comparison *c, unsigned cell, unsigned number, void *const *blocks,
+    uint64_t at, uint64_t length)
+{
+    const struct raid_geometry *g = &c->s->a->geometry;
+
+    parity_recover(blocks, g->raid5.data, g->parity, &number, 1, length);
+    c->s->cells[cell].rewrite = true;
+    for (unsigned i = 0; i < g->parity; i++)
+        memcpy(parity_cell(c, i)->old + at, c->kept[i] + at, length);
+}
+
+static void settle(struct comparison *c, uint64_t at, uint64_t length)
+{
+    const struct raid_geometry *g = &c->s->a->geometry;
+    void *blocks[PARITY_BLOCKS_MAX + 1];
+    int number = PARITY_UNKNOWN, culprit = PARITY_UNKNOWN;
+
+    if (c->s->a->sync.action == ARRAY_RESYNC)
+        return;
+    if (c->tells) {
+        sort_blocks(c, at, blocks);
+        number = parity_check((const void *const *)blocks, g->raid5.data, g->parity, length);
+    }
+    if (number >= 0)
+        culprit = (int)cell_of(c->s, (unsigned)number);
+    note(c->s, culprit, at, length);
+    if (culprit >= 0 && culprit < (int)g->raid5.data && c->s->a->sync.action == ARRAY_REPAIR)
+        put_right(c, (unsigned)culprit, (unsigned)number, blocks, at, length);
 }
 
 /* Computes parity anew; cells that it changes stay writable, the others do not. */
-static int compare_parity(struct stripe *s, uint64_t *mismatch)
+static int compare_parity(struct stripe *s)
 {
-    unsigned first = s->a->geometry.raid5.data, count = s->a->geometry.parity;
-    uint8_t *kept[2] = {NULL};
-    int rc = 0;
+    struct comparison c;
+    int rc = comparison_begin(&c, s);
 
-    for (unsigned i = 0; i < count; i++)
-        if (s->flags[first + i] & STRIPE_READABLE && !(kept[i] = keep_old(s, &s->cells[first + i])))
-            rc = -ENOMEM;
     if (!rc)
         rc = stripe_generate(s);
-    for (unsigned i = 0; i < count; i++) {
-        struct stripe_cell *c = &s->cells[first + i];
-        uint64_t bytes = !rc && kept[i] ? count_mismatch(kept[i], c->old, stripe_bytes(s)) : 0;
-
-        *mismatch += bytes;
-        if (kept[i] && !bytes && !c->rewrite)
-            s->flags[first + i] &= (unsigned char)~STRIPE_WRITABLE;
-        io_buffer_put(kept[i], stripe_bytes(s));
+    for (uint64_t at = 0; !rc && at < stripe_bytes(s); at += BLOCK_BYTES) {
+        uint64_t length = MIN((uint64_t)BLOCK_BYTES, stripe_bytes(s) - at);
+        if (!fits(&c, at, length))
+            settle(&c, at, length);
     }
+    comparison_end(&c);
     return rc;
 }
 
 static int compare(struct stripe *s)
 {
     struct array *a = s->a;
-    uint64_t mismatch = 0;
     int rc = stripe_load(s, true);
 
     if (!rc)
-        rc = compare_parity(s, &mismatch);
+        rc = compare_parity(s);
     if (rc)
         return rc;
-    if (a->sync.action != ARRAY_RESYNC)
-        atomic_fetch_add(&a->sync.mismatch_bytes, mismatch);
-    if (a->sync.action == ARRAY_CHECK)
-        return 0;
-    stripe_fill(s);
-    rc = stripes_write(s, 1, BLOCK_BACKGROUND);
+    if (a->sync.action == ARRAY_CHECK) {
+        stripe_correct(s);
+    } else {
+        stripe_fill(s);
+        rc = stripes_write(s, 1, BLOCK_BACKGROUND);
+    }
     return members_record_if_needed(a) ? -EIO : rc;
 }
 

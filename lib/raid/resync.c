@@ -1,28 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Resync, check and repair: reads all copies of a window and compares them with the first that can
- * be read. Where they differ, a resync and a repair write that one over the others; a copy that
- * cannot be read is corrected in any case.
- *
- * Members that are being filled get it, too: what they hold already would else be the only copy
- * left that differs, when their recovery goes on from where it was.
+ * Resync, check and repair: what they go over, and what they have found. Comparing is the level's
+ * (mirror_sync.c, parity_sync.c).
  *
  * Resync goes over the chunks that are not in sync (by itself only over those that hold something),
  * until there are none; check and repair over those that are.
  */
 #include <errno.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "base/arith.h"
 #include "raid/array_private.h"
-
-#define BLOCK_BYTES 4096u /* mismatches are counted in these */
-
-struct window {
-    uint64_t offset, length;
-    struct raid_location copies[RAID_COPIES_MAX]; /* those in sync first */
-    unsigned count, in_sync;
-};
+#include "raid/mismatch.h"
 
 static bool wanted(const struct array *a, uint64_t chunk)
 {
@@ -53,157 +42,6 @@ static bool plan(struct array *a)
         any = true;
     }
     return any;
-}
-
-static int read_from(
-    struct array *a, const struct window *w, unsigned copy, void *buf, struct member **m)
-{
-    struct iovec iov = {buf, w->length};
-
-    *m = array_readable(a, w->copies[copy].role);
-    if (!*m)
-        return -ENODEV;
-    return blockdev_readv((*m)->dev, &iov, 1,
-        (*m)->data_offset_bytes + w->copies[copy].offset_bytes, BLOCK_BACKGROUND);
-}
-
-static uint64_t count_mismatch(const char *x, const char *y, uint64_t length)
-{
-    uint64_t bytes = 0;
-
-    for (uint64_t at = 0; at < length; at += BLOCK_BYTES)
-        if (memcmp(x + at, y + at, MIN((uint64_t)BLOCK_BYTES, length - at)))
-            bytes += MIN((uint64_t)BLOCK_BYTES, length - at);
-    return bytes;
-}
-
-static void overwrite(
-    struct array *a, const struct window *w, unsigned copy, struct member *m, void *buf)
-{
-    struct iovec iov = {buf, w->length};
-
-    if (blockdev_writev(m->dev, &iov, 1, m->data_offset_bytes + w->copies[copy].offset_bytes,
-            BLOCK_STABLE | BLOCK_BACKGROUND))
-        members_fail(a, &m, 1);
-}
-
-static void compare_with(
-    struct array *a, const struct window *w, unsigned copy, void *const buffers[SYNC_BUFFERS])
-{
-    struct member *m;
-    int rc = read_from(a, w, copy, buffers[1], &m);
-    uint64_t mismatch;
-
-    if (rc == -ENODEV && !m)
-        return;
-    if (rc) {
-        atomic_fetch_add(&m->errors, 1);
-        memcpy(buffers[1], buffers[0], w->length);
-        mirror_correct(a, m, buffers[1], w->copies[copy].offset_bytes, w->length);
-        return;
-    }
-    mismatch = count_mismatch(buffers[0], buffers[1], w->length);
-    if (!mismatch)
-        return;
-    if (a->sync.action != ARRAY_RESYNC)
-        atomic_fetch_add(&a->sync.mismatch_bytes, mismatch);
-    if (a->sync.action != ARRAY_CHECK)
-        overwrite(a, w, copy, m, buffers[0]);
-}
-
-/* A member that is being filled with copy i / 2, or NULL. */
-static struct member *filling(const struct array *a, const struct window *w, unsigned i)
-{
-    unsigned role = w->copies[i / 2].role;
-    struct member *m = array_writable(i % 2 ? a->replacements[role] : a->roles[role]);
-
-    return m && member_state(m) != MEMBER_IN_SYNC ? m : NULL;
-}
-
-static bool any_filling(const struct array *a, const struct window *w)
-{
-    for (unsigned i = 0; i < 2 * w->count; i++)
-        if (filling(a, w, i))
-            return true;
-    return false;
-}
-
-static void fill(struct array *a, const struct window *w, void *buf)
-{
-    for (unsigned i = 0; i < 2 * w->count; i++) {
-        struct member *m = filling(a, w, i);
-        if (m)
-            overwrite(a, w, i / 2, m, buf);
-    }
-}
-
-static int compare(struct array *a, const struct window *w, void *const buffers[SYNC_BUFFERS])
-{
-    struct member *m;
-    bool fills = a->sync.action != ARRAY_CHECK && any_filling(a, w);
-    unsigned reference = 0;
-
-    if (w->in_sync < 2 && !fills)
-        return 0;
-    while (reference < w->in_sync && read_from(a, w, reference, buffers[0], &m))
-        reference++;
-    if (reference == w->in_sync)
-        return -EIO;
-    for (unsigned i = 0; i < w->in_sync; i++)
-        if (i != reference)
-            compare_with(a, w, i, buffers);
-    if (fills)
-        fill(a, w, buffers[0]);
-    return members_record_if_needed(a);
-}
-
-/* The next window of the stretch, as far as it lies in one piece. */
-static bool next(struct array *a, struct window *w)
-{
-    struct array_sync *s = &a->sync;
-    uint64_t run_bytes;
-
-    if (s->next_bytes >= s->stretch_end_bytes)
-        return false;
-    w->offset = s->next_bytes;
-    w->count = raid_geometry_map(&a->geometry, w->offset, w->copies, &run_bytes);
-    w->length = MIN(run_bytes, s->stretch_end_bytes - w->offset);
-    w->length = MIN(w->length, pace_window_bytes(a));
-    s->next_bytes += w->length;
-    return true;
-}
-
-static void sort_copies(const struct array *a, struct window *w)
-{
-    w->in_sync = 0;
-    for (unsigned i = 0; i < w->count; i++) {
-        struct raid_location copy = w->copies[i];
-        if (!array_readable(a, copy.role))
-            continue;
-        memmove(&w->copies[w->in_sync + 1], &w->copies[w->in_sync], (i - w->in_sync) * sizeof copy);
-        w->copies[w->in_sync++] = copy;
-    }
-}
-
-bool mirror_compare(struct array *a, void *const buffers[SYNC_BUFFERS])
-{
-    struct array_sync *s = &a->sync;
-    struct range_holder range;
-    struct window w;
-    int rc;
-
-    if (!next(a, &w) || !sync_may_go_on(a, w.length))
-        return false;
-    gate_enter(&a->writes);
-    range_lock_take(&a->ranges, &range, w.offset, w.offset + w.length, false);
-    sort_copies(a, &w);
-    rc = compare(a, &w, buffers);
-    range_lock_release(&a->ranges, &range);
-    gate_leave(&a->writes);
-    if (rc)
-        s->stretch_result = -EIO;
-    atomic_fetch_add(&s->done_bytes, w.length);
-    return true;
 }
 
 /* A run of chunks to do, from `chunk` on. */
@@ -251,10 +89,28 @@ static int activate(struct array *a)
     return rc;
 }
 
+static void begin_list(struct array *a)
+{
+    struct array_mismatches *l = a->mismatches;
+
+    mismatches_clear(l, a->sync.status.id, a->sync.action);
+    for (unsigned role = 0; role < l->member_count; role++) {
+        const struct member *m = array_readable(a, role);
+        snprintf(l->members[role], sizeof l->members[role], "%s", m ? m->dev->name : "");
+    }
+}
+
+void sync_note_mismatch(struct array *a, const struct array_mismatch *m)
+{
+    mismatches_add(a->mismatches, m);
+}
+
 int resync_run(struct array *a)
 {
     int rc = activate(a);
 
+    if (a->sync.action != ARRAY_RESYNC)
+        begin_list(a);
     while (!rc && plan(a)) {
         rc = go_over(a);
         if (a->sync.action != ARRAY_RESYNC)

@@ -6,6 +6,7 @@
 
 #include "base/arith.h"
 #include "raid/array_private.h"
+#include "raid/mismatch.h"
 
 static enum array_state state_of(const struct array *a)
 {
@@ -98,6 +99,11 @@ struct array_status *array_status(struct array *a)
     describe_sync(a, &s->sync);
     describe_members(a, s);
     return s;
+}
+
+struct array_mismatches *array_mismatches(const struct array *a)
+{
+    return mismatches_copy(a->mismatches);
 }
 
 const char *array_state_name(enum array_state state)

@@ -71,6 +71,9 @@ void stripe_modify(struct stripe *s);
 /* Reads all that can be read of one stretch (`all`) or what is needed to know its data, and solves
  * for what cannot be. The range is locked. -EIO: more is missing than parity makes good. */
 int stripe_load(struct stripe *s, bool all);
+/* parity_read.c: writes what is known to where it could not be read, and reads it again. Members
+ * that cannot be corrected become faulty (recorded). */
+void stripe_correct(struct stripe *s);
 /* What is to stand in a block; NULL: it stays as it is. */
 uint8_t *stripe_new_block(const struct stripe *s, unsigned block);
 /*

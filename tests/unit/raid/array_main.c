@@ -4,7 +4,7 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo array_tests[], control_tests[], members_tests[], mirror_tests[],
-    parity_array_tests[], recovery_tests[], resync_tests[], sync_tests[];
+    mismatch_tests[], parity_array_tests[], recovery_tests[], resync_tests[], sync_tests[];
 
 int main(int argc, char **argv)
 {
@@ -13,6 +13,7 @@ int main(int argc, char **argv)
         {.pName = "control", .pTests = control_tests},
         {.pName = "members", .pTests = members_tests},
         {.pName = "mirror", .pTests = mirror_tests},
+        {.pName = "mismatch", .pTests = mismatch_tests},
         {.pName = "parity array", .pTests = parity_array_tests},
         {.pName = "recovery", .pTests = recovery_tests},
         {.pName = "resync", .pTests = resync_tests},

@@ -345,6 +345,25 @@ static void check_recovery(
     CU_ASSERT_EQUAL_FATAL(memcmp(damaged[y], blocks[y], CHUNK), 0);
 }
 
+/* A byte of each member, by turns, is wrong: its role is found by P and Q. */
+static void check_naming(struct linux_array *a, uint64_t number, void *const *blocks)
+{
+    struct raid_stripe s = raid_geometry_stripe(&a->g, number);
+
+    for (unsigned role = 0; role < a->g.raid_disks; role++) {
+        uint8_t *byte = a->members[role] + number * CHUNK + number;
+        int found;
+
+        *byte ^= 0x5a;
+        found = parity_check((const void *const *)blocks, a->g.raid5.data, 2, CHUNK);
+        *byte ^= 0x5a;
+        CU_ASSERT_FATAL(found >= 0);
+        if (found < (int)a->g.raid5.data)
+            found = (int)raid_stripe_block_of_exponent(&a->g, &s, (unsigned)found);
+        CU_ASSERT_EQUAL_FATAL(raid_stripe_role(&a->g, &s, (unsigned)found), role);
+    }
+}
+
 static void check_stripes(struct linux_array *a)
 {
     for (uint64_t number = 0; number < STRIPES; number++) {
@@ -356,6 +375,8 @@ static void check_stripes(struct linux_array *a)
         for (unsigned x = 0; x < a->g.raid_disks; x++)
             for (unsigned y = x; y < a->g.raid_disks && (y == x || a->g.parity == 2); y++)
                 check_recovery(&a->g, blocks, x, y);
+        if (a->g.parity == 2)
+            check_naming(a, number, blocks);
     }
 }
 
