@@ -28,12 +28,13 @@
 #include "rt/worker.h"
 
 #define IN_FLIGHT_MAX 1024
+#define IN_FLIGHT_MIN 32
 #define BATCH         64
 
 struct aio {
     struct engine engine;
     io_context_t context;
-    unsigned in_flight; /* ios that the kernel has */
+    unsigned in_flight, in_flight_max; /* ios that the kernel has, and may have */
     struct io_fifo queued, ended;
     struct list polls_ended;
     int epoll_fd, event_fd, wake_fd;
@@ -64,6 +65,20 @@ static int watch(int epoll_fd, int fd, uint32_t events, void *ptr)
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
+/* The whole host shares fs.aio-max-nr: where that has nearly been taken, a worker does with less.
+ */
+static int set_up_context(struct aio *a)
+{
+    int rc;
+
+    a->in_flight_max = 2 * IN_FLIGHT_MAX;
+    do {
+        a->in_flight_max /= 2;
+        rc = io_setup((int)a->in_flight_max, &a->context);
+    } while (rc == -EAGAIN && a->in_flight_max > IN_FLIGHT_MIN);
+    return rc;
+}
+
 static int aio_open(struct aio *a)
 {
     struct epoll_event ev;
@@ -74,7 +89,7 @@ static int aio_open(struct aio *a)
     a->wake_fd = eventfd(0, EFD_CLOEXEC);
     if (a->epoll_fd < 0 || a->event_fd < 0 || a->wake_fd < 0)
         return -errno;
-    rc = io_setup(IN_FLIGHT_MAX, &a->context);
+    rc = set_up_context(a);
     if (!rc)
         rc = watch(a->epoll_fd, a->event_fd, EPOLLIN | EPOLLET, NULL);
     if (!rc)
@@ -181,7 +196,8 @@ static bool submit_batch(struct aio *a)
     struct io *io = a->queued.head;
     int count = 0, taken;
 
-    for (; io && count < BATCH && a->in_flight + (unsigned)count < IN_FLIGHT_MAX; io = io->next) {
+    for (; io && count < BATCH && a->in_flight + (unsigned)count < a->in_flight_max;
+         io = io->next) {
         prepare(a, io, &cbs[count]);
         list[count] = &cbs[count];
         count++;

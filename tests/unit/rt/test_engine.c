@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Ios, polls and interrupts through the engine that ASHLAR_ENGINE names. */
+/*
+ * Ios, polls and interrupts through the engine that ASHLAR_ENGINE names. io_setup of libaio is
+ * replaced by one that can be made to refuse.
+ */
 #include "unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libaio.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/arith.h"
@@ -21,6 +26,16 @@
 extern CU_TestInfo engine_tests[];
 
 #define BLOCK 4096
+
+/* What the host has left of fs.aio-max-nr. */
+static int aio_left = 1 << 16;
+
+int io_setup(int maxevents, io_context_t *ctxp)
+{
+    if (maxevents > aio_left)
+        return -EAGAIN;
+    return syscall(SYS_io_setup, maxevents, ctxp) < 0 ? -errno : 0;
+}
 
 static struct file *open_new(const char *dir, uint64_t size_bytes)
 {
@@ -491,6 +506,23 @@ static void test_many_polls(void)
     scratch_run(co_many_polls);
 }
 
+static void co_with_little_left(void *dir)
+{
+    struct crew crew;
+
+    aio_left = 40;
+    crew_start(&crew, 2);
+    if (crew.count == 2)
+        CU_ASSERT_EQUAL(worker_call(crew.workers[1], "many", co_many, dir), 0);
+    crew_end(&crew);
+    aio_left = 1 << 16;
+}
+
+static void test_with_little_left(void)
+{
+    scratch_run_each(co_with_little_left);
+}
+
 CU_TestInfo engine_tests[] = {
     {"a write is read back", test_one_each},
     {"a durable write", test_durable},
@@ -501,6 +533,7 @@ CU_TestInfo engine_tests[] = {
     {"zeroes and discards", test_zeroes},
     {"ten thousand in flight", test_many},
     {"workers share a file", test_shared},
+    {"a host with few asynchronous requests left", test_with_little_left},
     {"an empty io ends later all the same", test_empty},
     {"two polls of one descriptor", test_two_polls},
     {"polls are cancelled", test_poll_cancel},
