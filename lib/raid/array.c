@@ -14,6 +14,7 @@
 #include "raid/array_private.h"
 #include "raid/mismatch.h"
 #include "raid/parity_log.h"
+#include "raid/stripe_join.h"
 #include "rt/io.h"
 
 #define FLUSH_BATCH      32u
@@ -86,19 +87,6 @@ static void init_locks(struct array *a)
     list_init(&a->members);
 }
 
-static int init_stripes(struct array *a)
-{
-    if (!a->geometry.parity)
-        return 0;
-    a->stripes = aligned_alloc(_Alignof(struct stripe_shard), STRIPE_SHARDS * sizeof *a->stripes);
-    if (!a->stripes)
-        return -ENOMEM;
-    memset(a->stripes, 0, STRIPE_SHARDS * sizeof *a->stripes);
-    for (unsigned i = 0; i < STRIPE_SHARDS; i++)
-        list_init(&a->stripes[i].leaders);
-    return 0;
-}
-
 int array_new(
     struct array **made, const struct md_superblock *sb, struct raid_geometry *g, struct error *err)
 {
@@ -118,8 +106,8 @@ int array_new(
     a->replacements = calloc(g->raid_disks, sizeof(struct member *));
     a->mismatches = mismatches_new(g->raid_disks);
     a->activity = aligned_alloc(_Alignof(struct array_activity), WORKERS_MAX * sizeof *a->activity);
-    if (!a->roles || !a->replacements || !a->mismatches || !a->activity || init_stripes(a) ||
-        init_device(a, err)) {
+    if (!a->roles || !a->replacements || !a->mismatches || !a->activity ||
+        (g->parity && stripe_join_init(a)) || init_device(a, err)) {
         array_free(a);
         return error_set(err, ENOMEM, "out of memory");
     }
@@ -140,7 +128,7 @@ void array_free(struct array *a)
     free(a->replacements);
     free(a->mismatches);
     free(a->activity);
-    free(a->stripes);
+    stripe_join_destroy(a);
     parity_log_destroy(a);
     free(a->sb_ops);
     free(a->sb_targets);

@@ -13,7 +13,8 @@
  *     stripe0.c     RAID0 I/O                             pace.c        guests before actions, on
  *                                                                       throttle.h, the rule
  *     parity_write.c, parity_read.c, parity_sync.c
- *                   RAID5 and RAID6, on stripe.c (a stretch of a stripe) and stripe_plan.c
+ *                   RAID5 and RAID6, on stripe.c (a stretch of a stripe), stripe_plan.c and
+ *                   stripe_join.c (which writes go together, and how many)
  *     parity_log.c, parity_append.c, parity_replay.c
  *                   their log against the write hole; parity_record.c its format
  *
@@ -159,13 +160,6 @@ struct array_level {
         struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
 };
 
-/* Writers of the same stripe join; parity_write.c. */
-#define STRIPE_SHARDS 64u
-struct stripe_shard {
-    _Alignas(64) struct spinlock lock;
-    struct list leaders; /* one for each stripe that is being written */
-};
-
 struct array {
     struct blockdev dev; /* what the layers above see */
     const struct array_level *level;
@@ -176,7 +170,7 @@ struct array {
     struct range_lock ranges;
     struct member **roles, **replacements; /* by role, NULL: none; may be faulty */
     struct array_activity *activity;       /* [WORKERS_MAX] */
-    struct stripe_shard *stripes;          /* [STRIPE_SHARDS]; only of RAID5 and RAID6 */
+    struct stripe_joins *joins;            /* stripe_join.c; only of RAID5 and RAID6 */
     struct parity_log *log;                /* of those, if members have room; else NULL */
     _Atomic bool busy;                     /* written lately; implies that the superblocks say so */
     _Atomic bool failed;

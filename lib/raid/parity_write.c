@@ -2,10 +2,8 @@
 /*
  * Writing RAID5 and RAID6: stripe by stripe.
  *
- * The wrapper has cut requests at chunks, so each is a part of one data block. Parts that meet at a
- * stripe join: the first leads, and while it is at work the others wait for it; when it is through,
- * the first of those leads, and writes all of them in one go. So writers in sequence make whole
- * stripes, whatever the size of their requests, and different stripes never wait for each other.
+ * The wrapper has cut requests at chunks, so each is a part of one data block. Those that meet at a
+ * stripe join (stripe_join.h), and one of them leads.
  *
  * The leader locks what the parts touch (in member bytes, against resync, recovery and
  * reconstructing reads), makes the bitmap's bits durable, cuts the stripe into stretches that the
@@ -23,26 +21,12 @@
 #include "raid/parity_log.h"
 #include "raid/parity_record.h"
 #include "raid/stripe.h"
+#include "raid/stripe_join.h"
 #include "rt/io.h"
 
 #define PARTS_MAX        32u  /* of one update */
 #define EDGES_MAX        640u /* room for those where a record of the log is full, too */
 #define EDGE_ALIGN_BYTES 4096u
-
-/* On the writer's stack. */
-struct part {
-    struct list link; /* among the leaders of its shard, or those who wait for the leader */
-    uint64_t stripe;
-    unsigned block; /* index of its data block */
-    uint64_t start, end;
-    const struct iovec *iov;
-    int iov_count;
-    unsigned flags;
-    bool leads;
-    int result;
-    struct co *co;
-    struct list waiting; /* of the leader */
-};
 
 /* Bytes of a block that are written without a gap. */
 struct run {
@@ -54,7 +38,7 @@ struct run {
 struct update {
     struct array *a;
     uint64_t stripe;
-    struct part *parts[PARTS_MAX];
+    struct stripe_part *parts[PARTS_MAX];
     unsigned part_count, flags;
     struct run runs[PARTS_MAX];
     unsigned run_count;
@@ -67,83 +51,12 @@ struct update {
     size_t memory_bytes;
 };
 
-/* --- joining --- */
-
-static struct stripe_shard *shard_of(struct array *a, uint64_t stripe)
-{
-    return &a->stripes[stripe % STRIPE_SHARDS];
-}
-
-/* The lock is held. */
-static struct part *find_leader(struct stripe_shard *shard, uint64_t stripe)
-{
-    list_for_each (link, &shard->leaders) {
-        struct part *p = container_of(link, struct part, link);
-        if (p->stripe == stripe)
-            return p;
-    }
-    return NULL;
-}
-
-/* Returns when the part is done, or leads. */
-static void join(struct array *a, struct part *p)
-{
-    struct stripe_shard *shard = shard_of(a, p->stripe);
-    struct part *leader;
-
-    spin_lock(&shard->lock);
-    leader = find_leader(shard, p->stripe);
-    p->leads = !leader;
-    list_append(leader ? &leader->waiting : &shard->leaders, &p->link);
-    spin_unlock(&shard->lock);
-    if (leader)
-        co_suspend("stripe");
-}
-
-/* Some of those who wait, and the leader itself. */
-static void take_parts(struct array *a, struct part *leader, struct update *u)
-{
-    struct stripe_shard *shard = shard_of(a, leader->stripe);
-    struct list *link;
-
-    u->parts[u->part_count++] = leader;
-    spin_lock(&shard->lock);
-    while (u->part_count < PARTS_MAX && (link = list_first(&leader->waiting))) {
-        list_remove(link);
-        u->parts[u->part_count++] = container_of(link, struct part, link);
-    }
-    spin_unlock(&shard->lock);
-    for (unsigned i = 0; i < u->part_count; i++)
-        u->flags |= u->parts[i]->flags & (BLOCK_FUA | BLOCK_BACKGROUND);
-}
-
-/* The first of those who wait now leads the others. */
-static void hand_over(struct array *a, struct part *leader)
-{
-    struct stripe_shard *shard = shard_of(a, leader->stripe);
-    struct part *next = NULL;
-    struct list *link;
-
-    spin_lock(&shard->lock);
-    list_remove(&leader->link);
-    link = list_first(&leader->waiting);
-    if (link) {
-        next = container_of(link, struct part, link);
-        list_remove(link);
-        next->leads = true;
-        list_splice(&next->waiting, &leader->waiting);
-        list_append(&shard->leaders, &next->link);
-    }
-    spin_unlock(&shard->lock);
-    if (next)
-        co_wake(next->co);
-}
-
 /* --- cutting --- */
 
 static int compare_parts(const void *x, const void *y)
 {
-    const struct part *a = *(struct part *const *)x, *b = *(struct part *const *)y;
+    const struct stripe_part *a = *(struct stripe_part *const *)x,
+                             *b = *(struct stripe_part *const *)y;
 
     if (a->block != b->block)
         return a->block < b->block ? -1 : 1;
@@ -154,7 +67,7 @@ static int compare_parts(const void *x, const void *y)
 static void find_runs(struct update *u)
 {
     for (unsigned i = 0; i < u->part_count; i++) {
-        const struct part *p = u->parts[i];
+        const struct stripe_part *p = u->parts[i];
         struct run *last = u->run_count ? &u->runs[u->run_count - 1] : NULL;
 
         if (last && last->block == p->block && p->start <= last->end)
@@ -233,7 +146,7 @@ static int make_stretches(struct update *u)
 
 /* --- data --- */
 
-static struct run *run_of(struct update *u, const struct part *p)
+static struct run *run_of(struct update *u, const struct stripe_part *p)
 {
     struct run *r = u->runs;
 
@@ -243,7 +156,8 @@ static struct run *run_of(struct update *u, const struct part *p)
 }
 
 /* A part that is a run by itself, lies in one piece and stays as it is needs no copy. */
-static uint8_t *usable_as_is(const struct update *u, const struct run *r, const struct part *p)
+static uint8_t *usable_as_is(
+    const struct update *u, const struct run *r, const struct stripe_part *p)
 {
     bool aligned = !((uintptr_t)p->iov->iov_base & (u->a->dev.memory_align_bytes - 1));
     bool stable = MUTANT(PARITY_OF_CHANGING) || p->flags & BLOCK_STABLE;
@@ -253,7 +167,7 @@ static uint8_t *usable_as_is(const struct update *u, const struct run *r, const 
                : NULL;
 }
 
-static void copy_part(uint8_t *to, const struct part *p)
+static void copy_part(uint8_t *to, const struct stripe_part *p)
 {
     iov_copy_from(to, p->iov, p->iov_count, 0, p->end - p->start);
 }
@@ -262,7 +176,7 @@ static void copy_part(uint8_t *to, const struct part *p)
 static int take_data(struct update *u)
 {
     for (unsigned i = 0; i < u->part_count; i++) {
-        struct part *p = u->parts[i];
+        struct stripe_part *p = u->parts[i];
         struct run *r = run_of(u, p);
         uint8_t **fresh = &u->fresh[r - u->runs];
 
@@ -445,50 +359,55 @@ static int run_locked(struct update *u)
     return rc;
 }
 
+/* What an update copies and, unless it writes whole stripes, reads; and parity. */
+static uint64_t memory_bytes(const struct update *u)
+{
+    const struct raid_geometry *g = &u->a->geometry;
+    uint64_t span = u->edges[u->edge_count - 1] - u->edges[0], fresh = 0;
+
+    for (unsigned i = 0; i < u->run_count; i++)
+        fresh += u->runs[i].end - u->runs[i].start;
+    return fresh + span * (fresh == g->raid5.data * span ? g->parity : g->raid_disks);
+}
+
 static int run_update(struct update *u)
 {
+    uint64_t bytes;
     int rc;
 
-    qsort(u->parts, u->part_count, sizeof(struct part *), compare_parts);
+    qsort(u->parts, u->part_count, sizeof(struct stripe_part *), compare_parts);
     find_runs(u);
     find_edges(u);
     add_edges(u);
+    bytes = memory_bytes(u);
+    stripe_memory_take(u->a, bytes);
     rc = run_locked(u);
     for (unsigned i = 0; i < u->stretch_count; i++)
         stripe_end(&u->stretches[i]);
     give_back_data(u);
     io_buffer_put(u->memory, u->memory_bytes);
+    stripe_memory_give(u->a, bytes);
     return rc;
 }
 
-/* Its own part's turn is over when it returns; the others are woken. */
-static void lead(struct array *a, struct part *leader)
+static void lead(struct array *a, struct stripe_part *leader)
 {
     struct update u = {.a = a, .stripe = leader->stripe};
-    int rc;
 
-    co_yield (); /* what has come with it joins */
-    take_parts(a, leader, &u);
-    rc = run_update(&u);
+    u.part_count = stripe_join_take(a, leader, u.parts, PARTS_MAX);
     for (unsigned i = 0; i < u.part_count; i++)
-        u.parts[i]->result = rc;
-    hand_over(a, leader);
-    for (unsigned i = 0; i < u.part_count; i++)
-        if (u.parts[i] != leader)
-            co_wake(u.parts[i]->co);
+        u.flags |= u.parts[i]->flags & (BLOCK_FUA | BLOCK_BACKGROUND);
+    stripe_join_end(a, leader, u.parts, u.part_count, run_update(&u));
 }
 
-static int write_part(struct array *a, struct part *p)
+static int write_part(struct array *a, struct stripe_part *p)
 {
     uint64_t begun_ns = p->flags & BLOCK_BACKGROUND ? 0 : pace_guest_begin(a);
     int rc = array_write_begin(a);
 
-    if (!rc) {
-        join(a, p);
-        if (p->leads)
-            lead(a, p);
-        rc = p->result;
-    }
+    if (!rc && stripe_join(a, p))
+        lead(a, p);
+    rc = rc ? rc : p->result;
     array_write_end(a);
     pace_guest_end(a, begun_ns);
     return rc;
@@ -499,7 +418,7 @@ static int parity_write(struct blockdev *d, const struct iovec *iov, int iov_cou
 {
     struct array *a = array_of(d);
     struct raid_place place = raid_geometry_place(&a->geometry, offset);
-    struct part p = {
+    struct stripe_part p = {
         .stripe = place.stripe,
         .block = place.block,
         .start = place.offset_bytes,
@@ -507,10 +426,8 @@ static int parity_write(struct blockdev *d, const struct iovec *iov, int iov_cou
         .iov = iov,
         .iov_count = iov_count,
         .flags = flags,
-        .co = co_self(),
     };
 
-    list_init(&p.waiting);
     return write_part(a, &p);
 }
 

@@ -4,7 +4,8 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo array_tests[], control_tests[], members_tests[], mirror_tests[],
-    mismatch_tests[], parity_array_tests[], recovery_tests[], resync_tests[], sync_tests[];
+    mismatch_tests[], parity_array_tests[], recovery_tests[], resync_tests[], stripe_join_tests[],
+    sync_tests[];
 
 int main(int argc, char **argv)
 {
@@ -17,6 +18,7 @@ int main(int argc, char **argv)
         {.pName = "parity array", .pTests = parity_array_tests},
         {.pName = "recovery", .pTests = recovery_tests},
         {.pName = "resync", .pTests = resync_tests},
+        {.pName = "stripe join", .pTests = stripe_join_tests},
         {.pName = "sync", .pTests = sync_tests},
         CU_SUITE_INFO_NULL,
     };
