@@ -187,6 +187,14 @@ int blockdev_write_zeroes(struct blockdev *d, uint64_t offset, uint64_t length, 
     return blockdev_run(&op, 1);
 }
 
+int blockdev_write_zeros(struct blockdev *d, uint64_t offset, uint64_t length, unsigned flags)
+{
+    struct block_op op = {
+        .kind = BLOCK_WRITE_ZEROES, .flags = flags, .dev = d, .offset = offset, .length = length};
+
+    return request_write_zeros(&op);
+}
+
 int blockdev_extents(
     struct blockdev *d, uint64_t offset, uint64_t length, struct block_extent *extent)
 {

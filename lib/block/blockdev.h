@@ -127,7 +127,8 @@ struct blockdev {
         memory_align_bytes; /* buffers that are not so aligned are bounced by the wrapper; 1: any */
     uint64_t boundary_bytes; /* requests are split where they cross a multiple of it; 0: never. Any
                                 number */
-    uint64_t max_transfer_bytes; /* longer reads and writes are split; 0: no limit */
+    uint64_t zeroes_boundary_bytes; /* the same of discard and write_zeroes; 0: boundary_bytes */
+    uint64_t max_transfer_bytes;    /* longer reads and writes are split; 0: no limit */
     _Atomic uint32_t capabilities;
     _Atomic uint32_t users;      /* who has it open (export, array, volume group): blockdev_use */
     struct block_counts *counts; /* [WORKERS_MAX], made by blockdev_init */
@@ -150,6 +151,9 @@ int blockdev_writev(
 int blockdev_flush(struct blockdev *d);
 int blockdev_discard(struct blockdev *d, uint64_t offset, uint64_t length);
 int blockdev_write_zeroes(struct blockdev *d, uint64_t offset, uint64_t length, unsigned flags);
+/* For layers, of a part of what they are to zero: writes zeros to `d` as bytes, not counted.
+ * `flags` as for write_zeroes, of which only BLOCK_BACKGROUND matters. */
+int blockdev_write_zeros(struct blockdev *d, uint64_t offset, uint64_t length, unsigned flags);
 int blockdev_extents(
     struct blockdev *d, uint64_t offset, uint64_t length, struct block_extent *extent);
 void blockdev_unused(struct blockdev *d, uint64_t offset, uint64_t length);

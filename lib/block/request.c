@@ -41,12 +41,14 @@ struct wave {
 static uint64_t piece_length(const struct block_op *op, uint64_t done)
 {
     const struct blockdev *d = op->dev;
-    uint64_t length = op->length - done;
+    uint64_t length = op->length - done, boundary = d->boundary_bytes;
 
     if (d->max_transfer_bytes && block_kind_transfers(op->kind))
         length = MIN(length, round_down(d->max_transfer_bytes, d->logical_block_bytes));
-    if (d->boundary_bytes)
-        length = MIN(length, d->boundary_bytes - (op->offset + done) % d->boundary_bytes);
+    if (d->zeroes_boundary_bytes && !block_kind_transfers(op->kind))
+        boundary = d->zeroes_boundary_bytes;
+    if (boundary)
+        length = MIN(length, boundary - (op->offset + done) % boundary);
     return length;
 }
 
@@ -222,7 +224,7 @@ static int run_pieces(const struct block_op *op)
     return rc;
 }
 
-static int write_zeros(const struct block_op *op)
+int request_write_zeros(const struct block_op *op)
 {
     struct iovec iov[IOV_SEGMENTS_MAX];
     uint64_t done = 0;
@@ -254,7 +256,7 @@ static int write_zeroes(const struct block_op *op)
     int rc = ops->start || ops->write_zeroes ? run_pieces(op) : -EOPNOTSUPP;
 
     if (rc == -EOPNOTSUPP && !(op->flags & BLOCK_FAST))
-        rc = write_zeros(op);
+        rc = request_write_zeros(op);
     return rc;
 }
 

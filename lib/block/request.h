@@ -29,6 +29,9 @@ bool request_fits(const struct block_op *op);
 /* Does an operation that does not fit: split, bounced, emulated. */
 int request_execute(const struct block_op *op);
 
+/* Brings write_zeroes to the layer as writes of zeros. */
+int request_write_zeros(const struct block_op *op);
+
 /* Flushes, or shares the flush of others (flush.c). */
 int flush_shared(struct blockdev *d);
 

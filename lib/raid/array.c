@@ -135,6 +135,9 @@ void array_free(struct array *a)
     free(a);
 }
 
+/* Of each member, by one request: a long one does not lock the array for long. */
+#define ZERO_MEMBER_BYTES (UINT64_C(64) << 20)
+
 void array_publish(struct array *a)
 {
     uint32_t can = BLOCK_CAN_DISCARD | BLOCK_CAN_ZERO_FAST, any = 0;
@@ -149,13 +152,14 @@ void array_publish(struct array *a)
         a->dev.physical_block_bytes = MAX(a->dev.physical_block_bytes, d->physical_block_bytes);
         a->dev.memory_align_bytes = MAX(a->dev.memory_align_bytes, d->memory_align_bytes);
     }
-    /* a discard that leaves anything but zeros would let copies differ */
-    if (a->geometry.copies > 1 && !(can & BLOCK_CAN_ZERO_FAST))
+    /* a discard that leaves anything but zeros would let copies differ, and parity */
+    if (array_redundant(a) && !(can & BLOCK_CAN_ZERO_FAST))
         can &= ~BLOCK_CAN_DISCARD;
-    if (a->geometry.parity)
-        can = 0;
     a->dev.capabilities = can | any | BLOCK_CAN_FUA;
     a->dev.boundary_bytes = a->geometry.boundary_bytes;
+    if (a->geometry.parity)
+        a->dev.zeroes_boundary_bytes =
+            row_bytes * MAX(ZERO_MEMBER_BYTES / a->geometry.chunk_bytes, UINT64_C(1));
     a->dev.max_transfer_bytes = array_redundant(a) ? ARRAY_TRANSFER_MAX_BYTES : 0;
     a->dev.optimal_io_bytes = row_bytes <= UINT32_MAX ? (uint32_t)row_bytes : 0;
 }

@@ -15,6 +15,7 @@
  *     parity_write.c, parity_read.c, parity_sync.c
  *                   RAID5 and RAID6, on stripe.c (a stretch of a stripe), stripe_plan.c and
  *                   stripe_join.c (which writes go together, and how many)
+ *     parity_zero.c  whole stripes of zeros
  *     parity_log.c, parity_append.c, parity_replay.c
  *                   their log against the write hole; parity_record.c its format
  *
@@ -353,6 +354,13 @@ void array_dev_close(struct blockdev *d);
 /* parity_read.c */
 int parity_read(
     struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset, uint64_t length);
+/* Where the block lies; all is data where it would have to be worked out. */
+int parity_extents(
+    struct blockdev *d, uint64_t offset, uint64_t length, struct block_extent *extent);
+/* parity_zero.c */
+int parity_write_zeroes(struct blockdev *d, uint64_t offset, uint64_t length, unsigned flags);
+int parity_discard(struct blockdev *d, uint64_t offset, uint64_t length);
+void parity_unused(struct blockdev *d, uint64_t offset, uint64_t length);
 /* parity_sync.c */
 bool parity_compare(struct array *a, void *const buffers[SYNC_BUFFERS]);
 bool parity_locate(const struct array *a, unsigned role, uint64_t member_offset_bytes,

@@ -47,13 +47,18 @@ static unsigned count_blocks(const struct stripe *s)
     return count;
 }
 
+bool parity_log_has_record(const struct array *a, uint64_t stripe)
+{
+    return a->log && !MUTANT(LOG_FORGOTTEN) && atomic_load(&a->log->live[slot_of(stripe)]);
+}
+
 bool parity_log_needed(const struct stripe *s)
 {
     struct array *a = s->a;
 
     if (!a->log || s->plan.method == STRIPE_PLAIN || MUTANT(NO_PARITY_LOG))
         return false;
-    if (!MUTANT(LOG_FORGOTTEN) && atomic_load(&a->log->live[slot_of(s->place.number)]))
+    if (parity_log_has_record(a, s->place.number))
         return true;
     if (s->plan.method == STRIPE_FULL && !array_degraded(a))
         return false;

@@ -79,6 +79,8 @@ void parity_log_remove_member(struct member *m);
 uint64_t parity_log_most_bytes(const struct array *a);
 /* What the array's superblocks are to have; 0: there is no log. */
 uint64_t parity_log_tag(const struct array *a);
+/* Whether a stripe has a record that is not void; it is locked. */
+bool parity_log_has_record(const struct array *a, uint64_t stripe);
 /* Whether a planned and computed stretch needs a record. The answer stays until the stripe's lock
  * is released. */
 bool parity_log_needed(const struct stripe *s);

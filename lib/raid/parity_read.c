@@ -89,3 +89,22 @@ int parity_read(
     pace_guest_end(a, begun_ns);
     return rc;
 }
+
+int parity_extents(
+    struct blockdev *d, uint64_t offset, uint64_t length, struct block_extent *extent)
+{
+    struct array *a = array_of(d);
+    struct raid_place at = raid_geometry_place(&a->geometry, offset);
+    struct raid_stripe stripe = raid_geometry_stripe(&a->geometry, at.stripe);
+    uint64_t member_offset = at.stripe * a->geometry.chunk_bytes + at.offset_bytes;
+    struct member *m;
+    int rc = 0;
+
+    *extent = (struct block_extent){.length = length};
+    gate_enter(&a->reads);
+    m = array_readable(a, raid_stripe_role(&a->geometry, &stripe, at.block));
+    if (m)
+        rc = blockdev_extents(m->dev, m->data_offset_bytes + member_offset, length, extent);
+    gate_leave(&a->reads);
+    return rc;
+}

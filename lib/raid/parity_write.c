@@ -431,22 +431,13 @@ static int parity_write(struct blockdev *d, const struct iovec *iov, int iov_cou
     return write_part(a, &p);
 }
 
-/* Stripes of which all data is unused hold nothing. */
-static void parity_unused(struct blockdev *d, uint64_t offset, uint64_t length)
-{
-    struct array *a = array_of(d);
-    uint64_t row_bytes = a->geometry.chunk_bytes * a->geometry.raid5.data;
-    uint64_t first = div_round_up(offset, row_bytes), end = (offset + length) / row_bytes;
-
-    if (first < end)
-        bitmap_log_unused(
-            a, first * a->geometry.chunk_bytes, (end - first) * a->geometry.chunk_bytes);
-}
-
 static const struct blockdev_ops parity_ops = {
     .read = parity_read,
     .write = parity_write,
     .flush = array_dev_flush,
+    .discard = parity_discard,
+    .write_zeroes = parity_write_zeroes,
+    .extents = parity_extents,
     .unused = parity_unused,
     .close = array_dev_close,
 };

@@ -28,6 +28,7 @@ static struct range draw_range(void)
 {
     uint64_t size = world->size_bytes, block = array_blockdev(machine.array)->logical_block_bytes;
     uint64_t most = draw(8) ? TRANSFER_COMMON : TRANSFER_MAX;
+    uint64_t row = array_blockdev(machine.array)->optimal_io_bytes;
     struct range r;
 
     r.offset = draw(size / block) * block;
@@ -38,6 +39,10 @@ static struct range draw_range(void)
     if (!draw(16) && world->bitmap_chunk_bytes <= TRANSFER_MAX) {
         r.offset = round_down(r.offset, world->bitmap_chunk_bytes);
         r.length = world->bitmap_chunk_bytes;
+    }
+    if (row && row <= TRANSFER_MAX && !draw(6)) { /* whole stripes */
+        r.offset = round_down(r.offset, row);
+        r.length = (1 + draw(MIN(TRANSFER_MAX / row, UINT64_C(3)))) * row;
     }
     r.length = MIN(r.length, size - r.offset);
     return r;
@@ -126,10 +131,12 @@ static void guest_write(void *buf)
     judge("write", r, rc, could_fail);
 }
 
-/* A mirror that cannot zero does not discard either. */
+/* A mirror that cannot zero does not discard either; parity arrays zero whole stripes, or nothing.
+ */
 static void guest_discard(void)
 {
     struct blockdev *dev = array_blockdev(machine.array);
+    bool mirror = world->level == 1 || world->level == 10;
     enum model_kind kind = world->level == 0 ? MODEL_DISCARD : MODEL_ZEROS;
     bool could_fail = array_may_fail();
     struct range r = draw_range();
@@ -140,7 +147,7 @@ static void guest_discard(void)
         return;
     ticket = model_write_begin(model, kind, r.offset, r.length, NULL);
     rc = blockdev_discard(dev, r.offset, r.length);
-    model_write_end(model, ticket, !rc, false);
+    model_write_end(model, ticket, !rc && (mirror || world->level == 0), false);
     judge("discard", r, rc, could_fail);
 }
 
