@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The phases: FREE until a guest comes; then PACED, the rate judged after each period, until a pause
- * is due: DRAIN, and PAUSE for the baseline (about a ninth of the time); FREE again when guests have
- * been idle for a while.
+ * The phases: FREE until a guest comes; then PACED, the rate judged after each period, until a
+ * pause is due: DRAIN, and PAUSE for the baseline (about a ninth of the time); FREE again when
+ * guests have been idle for a while.
  */
 #include "raid/throttle.h"
 
