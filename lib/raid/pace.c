@@ -14,7 +14,7 @@ void pace_start(struct array *a)
 {
     struct array_pace *p = &a->sync.pace;
 
-    throttle_init(&p->throttle, rt_now_ns());
+    throttle_init(&p->throttle, a->dev.capabilities & BLOCK_ROTATIONAL, rt_now_ns());
     co_mutex_init(&p->turnstile);
     p->due_ns = p->told_ns = 0;
     p->in_flight = 0;

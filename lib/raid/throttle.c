@@ -13,16 +13,24 @@
 #define HOLD_NS         (30 * MILLISECOND_NS)
 #define HOLD_MAX_NS     SECOND_NS
 #define PERIOD_NS       (50 * MILLISECOND_NS) /* is enough if so many requests have been timed, */
-#define PERIOD_REQUESTS 16u
-#define PERIOD_MAX_NS   (250 * MILLISECOND_NS) /* or else so long */
+#define PERIOD_REQUESTS 64u
+#define PERIOD_MAX_NS   (500 * MILLISECOND_NS) /* or else so long */
 #define PAUSE_INTERVAL  8u                     /* from pause to pause, in lengths of a pause */
-#define RATE_START      (32u << 20)
-#define WINDOWS_PER_SEC 1024u /* at least, if that does not make them smaller than: */
-#define WINDOW_MIN      (32u << 10)
+#define RATE_START      (16u << 20)
+#define WORTH           5u /* guests' latency may grow by its fifth */
+#define STEP_MAX        1.5
+#define STEP_MIN        0.5
 
-void throttle_init(struct throttle *t, uint64_t now_ns)
+/* Windows are small while guests are active, as one of them is what a guest may have to wait for;
+ * but not so small that there are very many. */
+#define WINDOWS_PER_SEC_MAX   8192u
+#define WINDOW_MIN            (32u << 10)
+#define WINDOW_MIN_ROTATIONAL (512u << 10)
+
+void throttle_init(struct throttle *t, bool rotational, uint64_t now_ns)
 {
     *t = (struct throttle){.rate = RATE_START, .hold_ns = HOLD_NS};
+    t->window_min_bytes = rotational ? WINDOW_MIN_ROTATIONAL : WINDOW_MIN;
     t->guest_ns = now_ns - MIN(now_ns, HOLD_MAX_NS);
     t->pause_due_ns = now_ns + PERIOD_MAX_NS;
 }
@@ -79,26 +87,26 @@ static void end_pause(struct throttle *t, const struct throttle_sample *s)
     enter(t, THROTTLE_PACED, s);
 }
 
-/* By how much the rate is to change: what guests may wait longer, by what they do. */
+/* By how much the rate is to change: by what guests may wait longer, against what they do. */
 static double judge(const struct throttle *t, const struct throttle_sample *s)
 {
     uint64_t mean;
 
     if (!timed(t, s))
-        return s->waiting ? 0.5 : 1; /* for all of the period */
+        return s->waiting ? STEP_MIN : 1; /* for all of the period */
     if (!t->baseline_ns)
         return 1;
     mean = mean_ns(t, s);
     if (mean <= t->baseline_ns)
-        return 1.25;
-    return MAX(0.5, MIN((double)t->baseline_ns / 4 / (double)(mean - t->baseline_ns), 1.25));
+        return STEP_MAX;
+    return MIN((double)t->baseline_ns / WORTH / (double)(mean - t->baseline_ns), STEP_MAX);
 }
 
 static void adapt(struct throttle *t, const struct throttle_sample *s)
 {
     double seconds = (double)(s->now_ns - t->start.now_ns) / SECOND_NS;
     double done = (double)(s->done_bytes - t->start.done_bytes) / seconds;
-    double factor = judge(t, s);
+    double factor = MAX(judge(t, s), STEP_MIN);
 
     /* a rate that is not made use of says nothing */
     if (factor > 1 && (double)t->rate > 2 * done)
@@ -128,11 +136,11 @@ void throttle_update(struct throttle *t, const struct throttle_sample *s)
 
 uint64_t throttle_window_bytes(const struct throttle *t)
 {
-    uint64_t bytes = WINDOW_MIN;
+    uint64_t bytes = t->window_min_bytes;
 
     if (t->phase == THROTTLE_FREE)
         return THROTTLE_WINDOW_BYTES;
-    while (bytes < THROTTLE_WINDOW_BYTES && bytes * WINDOWS_PER_SEC < t->rate)
+    while (bytes < THROTTLE_WINDOW_BYTES && bytes * WINDOWS_PER_SEC_MAX < t->rate)
         bytes *= 2;
     return bytes;
 }

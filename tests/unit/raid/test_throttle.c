@@ -21,7 +21,7 @@ static void world_init(struct world *w)
     *w = (struct world){.baseline_ns = 100000, .requests_per_tick = 10};
     w->sample.now_ns = 1000000 * MS;
     w->harmful_rate = w->most_rate = 1000 * MIB;
-    throttle_init(&w->throttle, w->sample.now_ns);
+    throttle_init(&w->throttle, false, w->sample.now_ns);
 }
 
 static uint64_t rate_of(const struct world *w)
@@ -81,7 +81,7 @@ static void test_slows_at_the_first_request(void)
     world_init(&w);
     tick(&w);
     CU_ASSERT_EQUAL(w.throttle.phase, THROTTLE_PACED);
-    CU_ASSERT_EQUAL(throttle_gap_ns(&w.throttle, 32 * MIB), 1000 * MS);
+    CU_ASSERT_EQUAL(throttle_gap_ns(&w.throttle, 16 * MIB), 1000 * MS);
     CU_ASSERT(throttle_window_bytes(&w.throttle) < THROTTLE_WINDOW_BYTES);
 }
 
@@ -151,7 +151,7 @@ static void test_harmless_work_speeds_up_to_what_disks_do(void)
     CU_ASSERT(w.throttle.rate <= 4 * w.most_rate);
 }
 
-static void test_guests_wait_a_quarter_longer(void)
+static void test_guests_wait_a_fifth_longer(void)
 {
     struct world w;
 
@@ -160,8 +160,8 @@ static void test_guests_wait_a_quarter_longer(void)
         w.harmful_rate = harmful;
         run_ms(&w, 10000);
         run_until(&w, THROTTLE_PACED);
-        CU_ASSERT(w.throttle.rate > harmful / 4 * 9 / 10);
-        CU_ASSERT(w.throttle.rate < harmful / 4 * 11 / 10);
+        CU_ASSERT(w.throttle.rate > harmful / 5 * 9 / 10);
+        CU_ASSERT(w.throttle.rate < harmful / 5 * 11 / 10);
     }
 }
 
@@ -227,9 +227,9 @@ static void test_windows_grow_with_the_rate(void)
     struct throttle t;
     uint64_t last = 0;
 
-    throttle_init(&t, 0);
+    throttle_init(&t, false, 0);
     t.phase = THROTTLE_PACED;
-    for (t.rate = THROTTLE_FLOOR; t.rate < 4096 * MIB; t.rate *= 2) {
+    for (t.rate = THROTTLE_FLOOR; t.rate < 16384 * MIB; t.rate *= 2) {
         uint64_t bytes = throttle_window_bytes(&t);
 
         CU_ASSERT(bytes >= last && bytes >= 4096 && bytes <= THROTTLE_WINDOW_BYTES);
@@ -246,7 +246,7 @@ CU_TestInfo throttle_tests[] = {
     {"takes the baseline in pauses", test_takes_the_baseline_in_pauses},
     {"pauses for a small part of the time", test_pauses_for_a_small_part_of_the_time},
     {"harmless work speeds up to what disks do", test_harmless_work_speeds_up_to_what_disks_do},
-    {"guests wait a quarter longer", test_guests_wait_a_quarter_longer},
+    {"guests wait a fifth longer", test_guests_wait_a_fifth_longer},
     {"never falls below the floor", test_never_falls_below_the_floor},
     {"is free soon after guests fell idle", test_is_free_soon_after_guests_fell_idle},
     {"guests who come back find the rate of before",
