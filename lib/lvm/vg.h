@@ -163,6 +163,24 @@ struct vg_status {
     struct arena *arena; /* all of the above */
 };
 
+enum vg_use {
+    VG_USE_VOLUME,
+    VG_USE_FREE,    /* extents of no volume */
+    VG_USE_METADATA /* labels, metadata areas, and what no extent reaches */
+};
+
+/* What stands at a place of a PV. */
+struct vg_place {
+    enum vg_use use;
+    const char *volume;    /* VG_USE_VOLUME: its name, valid until the caller waits; else NULL */
+    uint64_t offset_bytes; /* in it */
+    uint64_t length_bytes; /* so far goes the answer, in one piece */
+};
+
+/* Of at most length_bytes (not 0) at offset_bytes of `pv`. -ENXIO: no PV of the group. */
+int vg_locate(const struct vg *vg, const struct blockdev *pv, uint64_t offset_bytes,
+    uint64_t length_bytes, struct vg_place *place);
+
 /* A snapshot, freed by vg_status_free; NULL: out of memory. */
 struct vg_status *vg_status(const struct vg *vg);
 void vg_status_free(struct vg_status *s);

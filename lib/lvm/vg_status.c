@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A snapshot of a group for people and programs to look at. */
+#include <errno.h>
 #include <stdlib.h>
 
+#include "lvm/unmap.h"
 #include "lvm/vg_impl.h"
 
 /* Texts are copied: the group changes while the snapshot is shown. NULL stays NULL. */
@@ -140,6 +142,24 @@ struct vg_status *vg_status(const struct vg *vg)
         return s;
     arena_free(a);
     return NULL;
+}
+
+int vg_locate(const struct vg *vg, const struct blockdev *pv, uint64_t offset_bytes,
+    uint64_t length_bytes, struct vg_place *place)
+{
+    struct pv_piece piece;
+    unsigned index = 0;
+
+    while (index < vg->metadata->pv_count && vg->pvs[index]->dev != pv)
+        index++;
+    if (index == vg->metadata->pv_count)
+        return -ENXIO;
+    pv_unmap(vg->metadata, index, offset_bytes, length_bytes, &piece);
+    *place = (struct vg_place){.use = piece.use,
+        .volume = piece.lv ? piece.lv->name : NULL,
+        .offset_bytes = piece.offset_bytes,
+        .length_bytes = piece.length_bytes};
+    return 0;
 }
 
 void vg_status_free(struct vg_status *s)

@@ -6,7 +6,7 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo label_tests[], mda_tests[], config_tests[], metadata_tests[], alloc_tests[],
-    map_tests[];
+    map_tests[], unmap_tests[];
 extern CU_TestInfo vg_tests[], vg_open_tests[], commit_tests[], crash_tests[], volume_tests[],
     archive_tests[];
 
@@ -19,6 +19,7 @@ int main(int argc, char **argv)
         {.pName = "metadata", .pTests = metadata_tests},
         {.pName = "alloc", .pTests = alloc_tests},
         {.pName = "map", .pTests = map_tests},
+        {.pName = "unmap", .pTests = unmap_tests},
         {.pName = "vg", .pTests = vg_tests},
         {.pName = "vg_open", .pTests = vg_open_tests},
         {.pName = "commit", .pTests = commit_tests},

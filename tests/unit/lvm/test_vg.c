@@ -17,6 +17,25 @@ extern CU_TestInfo vg_tests[];
 static struct rig rig;
 static struct error err;
 
+/* 12 extents of the first PV and two of the second are the volume's. */
+static void check_places(void)
+{
+    struct vg_place place;
+
+    CU_ASSERT_EQUAL(vg_locate(rig.vg, rig.pvs[0], 0, EXTENT, &place), 0);
+    CU_ASSERT_EQUAL(place.use, VG_USE_METADATA);
+    CU_ASSERT_EQUAL(place.length_bytes, MIB);
+    CU_ASSERT_EQUAL(vg_locate(rig.vg, rig.pvs[1], MIB + EXTENT + 512, EXTENT, &place), 0);
+    CU_ASSERT_EQUAL(place.use, VG_USE_VOLUME);
+    CU_ASSERT_STRING_EQUAL(place.volume, "one");
+    CU_ASSERT_EQUAL(place.offset_bytes, 13 * EXTENT + 512);
+    CU_ASSERT_EQUAL(place.length_bytes, EXTENT - 512);
+    CU_ASSERT_EQUAL(vg_locate(rig.vg, rig.pvs[1], MIB + 2 * EXTENT, EXTENT, &place), 0);
+    CU_ASSERT_EQUAL(place.use, VG_USE_FREE);
+    CU_ASSERT_PTR_NULL(place.volume);
+    CU_ASSERT_EQUAL(vg_locate(rig.vg, rig.pvs[2], 0, EXTENT, &place), -ENXIO);
+}
+
 static void check_life(uint32_t logical_block_bytes)
 {
     rig_begin(&rig, logical_block_bytes);
@@ -42,6 +61,7 @@ static void check_life(uint32_t logical_block_bytes)
     CU_ASSERT_PTR_NULL(s->read_only_reason);
     CU_ASSERT_PTR_NULL(s->warning);
     vg_status_free(s);
+    check_places();
     rig_end(&rig);
 }
 
