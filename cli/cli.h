@@ -77,6 +77,13 @@ int cli_call(struct cli *cli, const char *method, json_t *params, json_t **resul
  * status; takes `result` over. */
 int cli_finish(struct cli *cli, const struct command *command, json_t *result);
 
+/* Only the former; `result` stays the caller's. */
+void cli_print(const struct cli *cli, const struct command *command, json_t *result);
+
+/* mismatch.c */
+void show_mismatches(const struct cli *cli, json_t *result);
+int check_array(struct cli *cli, const struct command *command, json_t *params);
+
 /* progress.c: waits for a job with a progress bar on a terminal. Returns an exit status. */
 int job_follow(struct cli *cli, json_int_t id);
 

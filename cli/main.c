@@ -84,10 +84,9 @@ static void show_would(json_t *would)
     }
 }
 
-int cli_finish(struct cli *cli, const struct command *command, json_t *result)
+void cli_print(const struct cli *cli, const struct command *command, json_t *result)
 {
-    json_t *would = json_object_get(result, "would"), *job = json_object_get(result, "job");
-    int status = EXIT_DONE;
+    json_t *would = json_object_get(result, "would");
 
     if (cli->json) {
         json_dumpf(result, stdout, JSON_INDENT(2));
@@ -97,6 +96,14 @@ int cli_finish(struct cli *cli, const struct command *command, json_t *result)
     } else if (command->show && !cli->quiet) {
         command->show(cli, result);
     }
+}
+
+int cli_finish(struct cli *cli, const struct command *command, json_t *result)
+{
+    json_t *job = json_object_get(result, "job");
+    int status = EXIT_DONE;
+
+    cli_print(cli, command, result);
     if (json_is_integer(job) && cli->no_wait && !cli->json && !cli->quiet)
         printf("job %lld\n", (long long)json_integer_value(job));
     else if (json_is_integer(job) && !cli->no_wait)

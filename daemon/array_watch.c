@@ -2,11 +2,13 @@
 #include "array_watch.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "daemon.h"
+#include "places.h"
 #include "rt/worker.h"
 #include "state.h"
 
@@ -88,6 +90,49 @@ static int begin_job(struct catalog_array *a, const struct array_sync_status *sy
     return 0;
 }
 
+struct first_place {
+    struct place place;
+    bool found;
+};
+
+static void keep_first(void *arg, const struct place *p)
+{
+    struct first_place *first = arg;
+
+    if (!first->found)
+        *first = (struct first_place){*p, true};
+}
+
+static void tell_first(struct catalog_array *a, const struct array_mismatches *l)
+{
+    const struct array_mismatch *m = &l->items[0];
+    struct first_place first = {.found = false};
+    bool volume, known = m->suspects == 1;
+
+    places_of(a, m, keep_first, &first);
+    volume = first.place.use == PLACE_VOLUME;
+    events_post(&a->daemon->events, EVENT_ARRAY_MISMATCH, a->name,
+        "%s found %" PRIu64 " bytes that do not fit, first at %" PRIu64 " of %s%s%s%s",
+        array_action_name(l->action), l->bytes,
+        volume ? first.place.offset_bytes : first.place.array_offset_bytes,
+        volume ? first.place.volume : "the array", known ? ": " : "",
+        known ? l->members[m->roles[0]] : "", known ? " disagrees" : "");
+}
+
+/* After a check or a repair that has found something. */
+static void tell_mismatches(struct catalog_array *a)
+{
+    struct array_mismatches *l = NULL;
+
+    catalog_view_begin(a->daemon);
+    if (a->array && !a->stopping)
+        l = array_mismatches(a->array);
+    if (l && l->count)
+        tell_first(a, l);
+    catalog_view_end(a->daemon);
+    free(l);
+}
+
 /* Brings the job in line with what the array has said of its background action. Ending a job waits,
  * and what was said may be old by then: ids only go up. */
 static int follow_sync(struct catalog_array *a, const struct array_sync_status *sync)
@@ -98,8 +143,11 @@ static int follow_sync(struct catalog_array *a, const struct array_sync_status *
         end_job(a, -ECANCELED); /* if there still is one: overtaken before we looked */
     if (sync->id > a->job_sync_id && a->array)
         rc = begin_job(a, sync);
-    if (a->job && sync->id == a->job_sync_id && sync->action == ARRAY_IDLE)
+    if (a->job && sync->id == a->job_sync_id && sync->action == ARRAY_IDLE) {
+        if (sync->mismatch_bytes)
+            tell_mismatches(a);
         end_job(a, sync->result);
+    }
     return rc;
 }
 

@@ -14,6 +14,7 @@ static const char *const names[] = {
     [EVENT_ARRAY_ASSEMBLED] = "array.assembled",
     [EVENT_ARRAY_STOPPED] = "array.stopped",
     [EVENT_ARRAY_STATE] = "array.state",
+    [EVENT_ARRAY_MISMATCH] = "array.mismatch",
     [EVENT_MEMBER_STATE] = "member.state",
     [EVENT_VG_CHANGED] = "vg.changed",
     [EVENT_VOLUME_CREATED] = "volume.created",

@@ -371,6 +371,8 @@ const struct rpc_method rpc_array_methods[] = {
         replace},
     {"array.check", "Compares all copies, and data with parity.", RPC_CHANGES | RPC_DISKS,
         {NAME, {"repair", RPC_FLAG, false, "make them agree"}}, check},
+    {"array.mismatches", "Tells what the last check or repair has found, by volume and member.", 0,
+        {NAME}, rpc_array_mismatches},
     {"array.sync", "Brings everything in sync, in use or not.", RPC_CHANGES | RPC_DISKS, {NAME},
         sync_all},
     {"array.destroy", "Stops an array and wipes its superblocks.", RPC_CHANGES | RPC_DISKS,

@@ -16,10 +16,14 @@ struct daemon;
 struct job;
 struct lv;
 struct lv_status;
+struct rpc_call;
 struct vg_status;
 
 json_t *rpc_array(const struct catalog_array *a);
 json_t *rpc_arrays(struct daemon *d);
+
+/* mismatch.c: the handler of array.mismatches. */
+int rpc_array_mismatches(struct rpc_call *call);
 
 json_t *rpc_vg(const struct catalog_vg *v);
 /* With its volumes and pv_details. */

@@ -189,6 +189,7 @@ struct array_mismatch {
 struct array_mismatches {
     uint64_t sync_id;         /* array_sync_status.id of what found them */
     enum array_action action; /* check or repair; ARRAY_IDLE: none has run yet */
+    uint64_t bytes;           /* mismatch_bytes of that */
     bool more;                /* than there is room for */
     unsigned count;
     struct array_mismatch items[ARRAY_MISMATCHES_MAX]; /* by offset */

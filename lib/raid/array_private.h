@@ -370,7 +370,8 @@ int parity_fetch(
 
 /* mirror_sync.c */
 bool mirror_compare(struct array *a, void *const buffers[SYNC_BUFFERS]);
-/* resync.c: of a check or a repair. */
+/* resync.c: of a check or a repair. Bytes are counted once, however many copies are noted. */
+void sync_count_mismatch(struct array *a, uint64_t bytes);
 void sync_note_mismatch(struct array *a, const struct array_mismatch *m);
 /* read.c */
 bool mirror_locate(const struct array *a, unsigned role, uint64_t member_offset_bytes,

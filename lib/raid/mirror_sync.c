@@ -131,7 +131,7 @@ static void note(const struct window *w, unsigned right, uint64_t at, uint64_t l
 {
     struct array_mismatch m = {.offset_bytes = w->offset + at, .length_bytes = length, .count = 1};
 
-    atomic_fetch_add(&w->a->sync.mismatch_bytes, length);
+    sync_count_mismatch(w->a, length);
     for (unsigned i = 0; i < w->count; i++) {
         const struct copy *c = &w->copies[i];
         if (!c->known)

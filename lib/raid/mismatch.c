@@ -25,6 +25,7 @@ void mismatches_clear(struct array_mismatches *l, uint64_t sync_id, enum array_a
 {
     l->sync_id = sync_id;
     l->action = action;
+    l->bytes = 0;
     l->count = 0;
     l->more = false;
 }

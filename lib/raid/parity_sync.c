@@ -162,7 +162,7 @@ static void note(const struct stripe *s, int culprit, uint64_t at, uint64_t leng
         m.suspects = 1;
         m.roles[0] = (int)raid_stripe_role(g, &s->place, (unsigned)culprit);
     }
-    atomic_fetch_add(&s->a->sync.mismatch_bytes, length);
+    sync_count_mismatch(s->a, length);
     sync_note_mismatch(s->a, &m);
 }
 

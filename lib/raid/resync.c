@@ -100,6 +100,12 @@ static void begin_list(struct array *a)
     }
 }
 
+void sync_count_mismatch(struct array *a, uint64_t bytes)
+{
+    atomic_fetch_add(&a->sync.mismatch_bytes, bytes);
+    a->mismatches->bytes += bytes;
+}
+
 void sync_note_mismatch(struct array *a, const struct array_mismatch *m)
 {
     mismatches_add(a->mismatches, m);

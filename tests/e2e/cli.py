@@ -164,15 +164,37 @@ class Answers(unittest.TestCase):
 
     def test_job_is_waited_for(self):
         job = {"id": 7, "kind": "check", "target": "a0", "done_bytes": 1, "total_bytes": 2, "error": None}
-        answers = {"array.check": [ok({"job": 7})], "job.wait": [ok({**job, "state": "running"}), ok({**job, "state": "done"})]}
+        answers = {"array.sync": [ok({"job": 7})], "job.wait": [ok({**job, "state": "running"}), ok({**job, "state": "done"})]}
         d = Daemon(answers)
-        self.assertEqual(d.run("array", "check", "a0").returncode, 0)
-        self.assertEqual([m for m, _ in d.requests], ["array.check", "job.wait", "job.wait"])
-        d = Daemon({"array.check": [ok({"job": 7})]})
-        self.assertEqual(d.run("array", "check", "a0", "--no-wait").stdout, "job 7\n")
+        self.assertEqual(d.run("array", "sync", "a0").returncode, 0)
+        self.assertEqual([m for m, _ in d.requests], ["array.sync", "job.wait", "job.wait"])
+        d = Daemon({"array.sync": [ok({"job": 7})]})
+        self.assertEqual(d.run("array", "sync", "a0", "--no-wait").stdout, "job 7\n")
+        d = Daemon({"array.sync": [ok({"job": 7})], "job.wait": [ok({**job, "state": "failed", "error": "no luck"})]})
+        p = d.run("array", "sync", "a0")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("no luck", p.stderr)
+
+    def test_check_shows_what_it_has_found(self):
+        job = {"id": 7, "kind": "check", "target": "a0", "done_bytes": 1, "total_bytes": 2, "error": None, "state": "done"}
+        found = {"action": "check", "mismatch_bytes": 8192, "more": True, "mismatches": [
+            {"wrong": "data", "members": ["/m1"], "places": [
+                {"offset_bytes": 1 << 30, "length_bytes": 4096, "use": "volume", "volume": "vg/v", "volume_offset_bytes": 12288}]},
+            {"wrong": None, "members": ["/m0", "/m1"], "places": [
+                {"offset_bytes": 8192, "length_bytes": 4096, "use": "free", "volume": None, "volume_offset_bytes": None}]}]}
+        answers = {"array.check": [ok({"job": 7})], "job.wait": [ok(job)], "array.mismatches": [ok(found)]}
+        d = Daemon(answers)
+        out = d.run("array", "check", "a0").stdout.splitlines()
+        self.assertEqual([m for m, _ in d.requests], ["array.check", "job.wait", "array.mismatches"])
+        self.assertEqual(out[0], "check found 8192 bytes that do not fit")
+        self.assertEqual(out[2].split(), ["vg/v", "12288", "4096", "data", "/m1", "1073741824"])
+        self.assertEqual(out[3].split(), ["(free)", "-", "4096", "-", "/m0", "or", "/m1", "8192"])
+        self.assertIn("more", out[4])
+        d = Daemon({"array.check": [ok({"job": 7})], "job.wait": [ok(job)], "array.mismatches": [ok(found)]})
+        self.assertEqual(json.loads(d.run("--json", "array", "check", "a0").stdout), {**found, "job": 7})
         d = Daemon({"array.check": [ok({"job": 7})], "job.wait": [ok({**job, "state": "failed", "error": "no luck"})]})
         p = d.run("array", "check", "a0")
-        self.assertEqual(p.returncode, 1)
+        self.assertEqual((p.returncode, p.stdout), (1, ""))
         self.assertIn("no luck", p.stderr)
 
     def test_events(self):
