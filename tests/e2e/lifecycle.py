@@ -102,36 +102,8 @@ class ParityStack(Stack):
                     "--spare", self.m[6], *self.m[:5])
 
 
-class Lifecycle(unittest.TestCase):
-    def test_new_volume_reads_as_zeros_on_dirty_disks(self):
-        with Host() as h:
-            m = h.members(2, "64M")
-            for path in m:
-                with open(path, "r+b") as f:
-                    f.write(b"former owner".ljust(512, b"!") * (size("64M") // 512))
-            h.ashlar("array", "create", "a0", "--level", 1, "--force", *m)
-            h.ashlar("vg", "create", "vg", "a0")
-            h.ashlar("volume", "create", "vg/v", "--size", "20M")
-            back = os.path.join(h.dir, "back")
-            run("nbdcopy", h.uri("vg/v"), back)
-            with open(back, "rb") as f:
-                self.assertEqual(f.read(), bytes(size("20M")))
-
-    def test_restart_brings_everything_back(self):
-        with Stack() as h:
-            data = pattern(1, size("100M"))
-            h.write(data)
-            own = os.path.join(h.dir, "own.sock")
-            h.ashlar("export", "add", "vg/v", "--nbd", own, "--read-only")
-            before = h.ashlar("status")
-            h.restart()
-            after = h.ashlar("status")
-            for key in ("exports", "vgs"):
-                self.assertEqual(after[key], before[key])
-            self.assertEqual(states(after["arrays"][0]), states(before["arrays"][0]))
-            self.assertEqual(h.read(), data)
-            info = run("nbdinfo", "--json", f"nbd+unix:///?socket={own}")
-            self.assertIn('"is_read_only": true', info)
+class Members(unittest.TestCase):
+    """Those of arrays: they fail, are replaced, come back, are checked."""
 
     def test_mdadm_agrees(self):
         with Stack() as h:
@@ -216,38 +188,6 @@ class Lifecycle(unittest.TestCase):
             h.ashlar("array", "check", "a0")
             self.assertEqual(h.array("a0")["sync"]["mismatch_bytes"], 0)
 
-    def test_resize_under_load(self):
-        with Stack() as h:
-            data = pattern(1, size("100M"))
-            h.write(data)
-            path, name = h.nbd("vg/v")
-            load = subprocess.Popen(
-                ["fio", "--name=load", "--ioengine=nbd", f"--uri={h.uri('vg/v')}", "--rw=randwrite", "--bs=4k", "--iodepth=8", "--offset=50M",
-                 "--size=20M", "--verify=crc32c", "--time_based=1", "--runtime=4", "--output=/dev/null"], cwd=h.dir)
-            more = h.members(2, "128M", prefix="n")
-            h.ashlar("array", "create", "a1", "--level", 1, *more)
-            h.ashlar("vg", "extend", "vg", "a1")
-            for change, expected in (("+60M", "160M"), ("+100M", "260M"), ("-100M", "160M"), ("100M", "100M")):
-                time.sleep(0.3)
-                v = h.ashlar("volume", "resize", "vg/v", change, "--force")
-                self.assertEqual(v["size_bytes"], size(expected))
-            self.assertEqual(load.wait(60), 0)
-            self.assertEqual(h.read()[:size("50M")], data[:size("50M")])
-            # what the shrink gave back is zeros when it comes again
-            h.ashlar("volume", "resize", "vg/v", "160M")
-            self.assertEqual(h.read()[size("100M"):], bytes(size("60M")))
-
-    def test_shrink_below_a_file_system_is_refused(self):
-        with Stack() as h:
-            image = h.file("fs", "64M")
-            run("/usr/sbin/mke2fs", "-q", "-t", "ext4", image)
-            run("nbdcopy", "--flush", image, h.uri("vg/v"))
-            reason = h.refusal("volume", "resize", "vg/v", "60M")
-            self.assertIn("64", reason)
-            self.assertIn("ext4", reason)
-            self.assertEqual(h.ashlar("volume", "resize", "vg/v", "64M")["size_bytes"], size("64M"))
-            self.assertEqual(h.ashlar("volume", "resize", "vg/v", "60M", "--force")["size_bytes"], size("60M"))
-
     def test_two_members_of_raid6_fail_under_load(self):
         with ParityStack() as h:
             a = h.array("a0")
@@ -296,6 +236,72 @@ class Lifecycle(unittest.TestCase):
             at, length = guest.last, Guest.BLOCK
             self.assertEqual(data[:at], guest.disk[:at])
             self.assertEqual(data[at + length:], guest.disk[at + length:])
+
+
+class Volumes(unittest.TestCase):
+    """What stands on arrays: made, grown, shrunk, kept over restarts, destroyed."""
+
+    def test_new_volume_reads_as_zeros_on_dirty_disks(self):
+        with Host() as h:
+            m = h.members(2, "64M")
+            for path in m:
+                with open(path, "r+b") as f:
+                    f.write(b"former owner".ljust(512, b"!") * (size("64M") // 512))
+            h.ashlar("array", "create", "a0", "--level", 1, "--force", *m)
+            h.ashlar("vg", "create", "vg", "a0")
+            h.ashlar("volume", "create", "vg/v", "--size", "20M")
+            back = os.path.join(h.dir, "back")
+            run("nbdcopy", h.uri("vg/v"), back)
+            with open(back, "rb") as f:
+                self.assertEqual(f.read(), bytes(size("20M")))
+
+    def test_restart_brings_everything_back(self):
+        with Stack() as h:
+            data = pattern(1, size("100M"))
+            h.write(data)
+            own = os.path.join(h.dir, "own.sock")
+            h.ashlar("export", "add", "vg/v", "--nbd", own, "--read-only")
+            before = h.ashlar("status")
+            h.restart()
+            after = h.ashlar("status")
+            for key in ("exports", "vgs"):
+                self.assertEqual(after[key], before[key])
+            self.assertEqual(states(after["arrays"][0]), states(before["arrays"][0]))
+            self.assertEqual(h.read(), data)
+            info = run("nbdinfo", "--json", f"nbd+unix:///?socket={own}")
+            self.assertIn('"is_read_only": true', info)
+
+    def test_resize_under_load(self):
+        with Stack() as h:
+            data = pattern(1, size("100M"))
+            h.write(data)
+            path, name = h.nbd("vg/v")
+            load = subprocess.Popen(
+                ["fio", "--name=load", "--ioengine=nbd", f"--uri={h.uri('vg/v')}", "--rw=randwrite", "--bs=4k", "--iodepth=8", "--offset=50M",
+                 "--size=20M", "--verify=crc32c", "--time_based=1", "--runtime=4", "--output=/dev/null"], cwd=h.dir)
+            more = h.members(2, "128M", prefix="n")
+            h.ashlar("array", "create", "a1", "--level", 1, *more)
+            h.ashlar("vg", "extend", "vg", "a1")
+            for change, expected in (("+60M", "160M"), ("+100M", "260M"), ("-100M", "160M"), ("100M", "100M")):
+                time.sleep(0.3)
+                v = h.ashlar("volume", "resize", "vg/v", change, "--force")
+                self.assertEqual(v["size_bytes"], size(expected))
+            self.assertEqual(load.wait(60), 0)
+            self.assertEqual(h.read()[:size("50M")], data[:size("50M")])
+            # what the shrink gave back is zeros when it comes again
+            h.ashlar("volume", "resize", "vg/v", "160M")
+            self.assertEqual(h.read()[size("100M"):], bytes(size("60M")))
+
+    def test_shrink_below_a_file_system_is_refused(self):
+        with Stack() as h:
+            image = h.file("fs", "64M")
+            run("/usr/sbin/mke2fs", "-q", "-t", "ext4", image)
+            run("nbdcopy", "--flush", image, h.uri("vg/v"))
+            reason = h.refusal("volume", "resize", "vg/v", "60M")
+            self.assertIn("64", reason)
+            self.assertIn("ext4", reason)
+            self.assertEqual(h.ashlar("volume", "resize", "vg/v", "64M")["size_bytes"], size("64M"))
+            self.assertEqual(h.ashlar("volume", "resize", "vg/v", "60M", "--force")["size_bytes"], size("60M"))
 
     def test_dry_run_changes_nothing(self):
         with Stack() as h:
