@@ -27,6 +27,10 @@
     X(NO_RESYNC, "no-resync", "after a crash, copies are taken for the same")                      \
     X(NO_CATCH_UP, "no-catch-up", "superblocks one update behind are left so at assembly")         \
     X(Q_IN_DATA_ORDER, "q-in-data-order", "Q of left-asymmetric RAID6 counts data as they come")   \
+    X(NAMED_IN_DATA_ORDER, "named-in-data-order",                                                  \
+        "a check takes the place in Q for that of the data")                                       \
+    X(REPAIR_FITS_PARITY, "repair-fits-parity", "a repair fits parity to data known to be wrong")  \
+    X(REPAIR_TAKES_FIRST, "repair-takes-first", "a repair takes the first copy for right")         \
     X(STRIPE_UNLOCKED, "stripe-unlocked", "recovery and resync race writes to a stripe")           \
     X(NO_PARITY_LOG, "no-parity-log", "parts of stripes are written without a record in the log")  \
     X(LOG_NOT_DURABLE, "log-not-durable", "a record of the log is not durable before the write")   \

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/array_private.h"
 
 #define BLOCK_BYTES 4096u /* mismatches are counted in these */
@@ -156,7 +157,7 @@ static void settle(struct window *w, uint64_t at, uint64_t length)
 
     if (!resync)
         note(w, right, at, length);
-    if (right == w->count)
+    if (right == w->count || MUTANT(REPAIR_TAKES_FIRST))
         right = w->first;
     for (unsigned i = 0; i < w->count; i++) {
         struct copy *c = &w->copies[i];

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "raid/parity.h"
 #include "raid/stripe.h"
 #include "rt/io.h"
@@ -140,7 +141,7 @@ static unsigned cell_of(const struct stripe *s, unsigned number)
 {
     const struct raid_geometry *g = &s->a->geometry;
 
-    if (number >= g->raid5.data)
+    if (number >= g->raid5.data || MUTANT(NAMED_IN_DATA_ORDER))
         return number;
     return raid_stripe_block_of_exponent(g, &s->place, number);
 }
@@ -193,7 +194,8 @@ static void settle(struct comparison *c, uint64_t at, uint64_t length)
     if (number >= 0)
         culprit = (int)cell_of(c->s, (unsigned)number);
     note(c->s, culprit, at, length);
-    if (culprit >= 0 && culprit < (int)g->raid5.data && c->s->a->sync.action == ARRAY_REPAIR)
+    if (culprit >= 0 && culprit < (int)g->raid5.data && c->s->a->sync.action == ARRAY_REPAIR &&
+        !MUTANT(REPAIR_FITS_PARITY))
         put_right(c, (unsigned)culprit, (unsigned)number, blocks, at, length);
 }
 

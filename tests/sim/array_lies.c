@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Disks that lie: sectors that hold something else, writes that were acknowledged and not done, or
- * done elsewhere. An array cannot tell which copy is right, but a check says that they differ, and
- * a repair makes them agree. Metadata has checksums: a member whose superblock is damaged is
- * refused, and the others give what they should.
+ * done elsewhere. A check finds all of it. RAID6, and three copies or more, tell which disk lies,
+ * and a repair brings back what should be there; else a repair only makes it fit, and what the lie
+ * has touched may hold anything afterwards. Metadata has checksums: a member whose superblock is
+ * damaged is refused, and the others give what they should.
  *
- * All this in an array at rest, so that what has to be found is known. What the lie has touched may
- * hold anything afterwards.
+ * All this in an array at rest, so that what has to be found is known.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -23,8 +23,9 @@
 
 struct lie {
     uint64_t offset, length; /* array bytes, in one piece on each member */
-    struct raid_location copy;
-    struct sim_disk *disk; /* which lies */
+    bool parity;             /* the disk has only parity of them */
+    uint64_t disk_offset;    /* where it has them */
+    struct sim_disk *disk;   /* which lies */
 };
 
 static uint64_t draw(uint64_t limit)
@@ -32,102 +33,24 @@ static uint64_t draw(uint64_t limit)
     return choose(SIM_FAULTS, limit);
 }
 
-static struct sim_disk *disk_in_role(unsigned role)
-{
-    struct array_status *s = array_status(machine.array);
-    struct sim_disk *d = NULL;
-
-    if (!s)
-        sim_fail("out of memory");
-    for (unsigned i = 0; i < s->member_count; i++)
-        if (s->members[i].state == MEMBER_IN_SYNC && s->members[i].role == (int)role)
-            d = &sim->disks[array_disk_of(s->members[i].name)];
-    free(s);
-    if (!d)
-        sim_fail("nobody has role %u", role);
-    return d;
-}
-
 static struct lie choose_lie(void)
 {
-    uint64_t block = array_blockdev(machine.array)->logical_block_bytes, run_bytes;
-    struct raid_location copies[RAID_COPIES_MAX];
-    struct lie l = {.offset = draw(world->size_bytes / block) * block};
-    unsigned count = raid_geometry_map(&machine.geometry, l.offset, copies, &run_bytes);
+    uint64_t block = array_blockdev(machine.array)->logical_block_bytes, run_bytes, at;
+    const struct raid_geometry *g = &machine.geometry;
+    struct lie l;
+    unsigned role, copy;
 
+    do {
+        role = (unsigned)draw(world->members);
+        at = draw(raid_geometry_member_bytes(g, role) / block) * block;
+    } while (!raid_geometry_unmap(g, role, at, &l.offset, &copy, &run_bytes));
+    l.parity = copy >= RAID_COPY_P;
+    if (l.parity)
+        l.offset += at % world->chunk_bytes;
     l.length = MIN((1 + draw(SECTORS_MAX)) * block, run_bytes);
-    l.copy = copies[draw(count)];
-    l.disk = disk_in_role(l.copy.role);
+    l.disk_offset = DATA_OFFSET + at;
+    l.disk = array_disk_in_role(role);
     return l;
-}
-
-/* --- what differs, by our own eyes --- */
-
-static bool copies_differ(uint64_t offset, uint64_t length)
-{
-    static char buffers[2][TRANSFER_MAX];
-    struct raid_location copies[RAID_COPIES_MAX];
-    uint64_t run_bytes;
-    unsigned count = raid_geometry_map(&machine.geometry, offset, copies, &run_bytes);
-
-    for (unsigned i = 0; i < count; i++) {
-        sim_disk_peek(disk_in_role(copies[i].role), buffers[i > 0],
-            DATA_OFFSET + copies[i].offset_bytes, length);
-        if (i && memcmp(buffers[0], buffers[1], length) != 0)
-            return true;
-    }
-    return false;
-}
-
-static bool any_copies_differ(void)
-{
-    uint64_t length;
-
-    for (uint64_t at = 0; at < world->size_bytes; at += length) {
-        struct raid_location copies[RAID_COPIES_MAX];
-        raid_geometry_map(&machine.geometry, at, copies, &length);
-        length = MIN(length, (uint64_t)TRANSFER_MAX);
-        if (copies_differ(at, length))
-            return true;
-    }
-    return false;
-}
-
-/* --- check and repair --- */
-
-/* The bytes that differ. */
-static uint64_t run_action(enum array_action action)
-{
-    struct error err = {0};
-    struct array_status *s;
-    uint64_t mismatch_bytes;
-
-    if (array_sync(machine.array, action, &err))
-        sim_fail("%s cannot be started: %s", array_action_name(action), err.text);
-    array_settle();
-    s = array_status(machine.array);
-    if (!s)
-        sim_fail("out of memory");
-    if (s->sync.last_action != action || s->sync.result)
-        sim_fail("%s has ended with %d", array_action_name(action), s->sync.result);
-    mismatch_bytes = s->sync.mismatch_bytes;
-    free(s);
-    SIM_TRACE(
-        "%s: %llu bytes differ", array_action_name(action), (unsigned long long)mismatch_bytes);
-    return mismatch_bytes;
-}
-
-static void expect_found_and_repaired(void)
-{
-    bool differ = any_copies_differ();
-
-    if ((run_action(ARRAY_CHECK) != 0) != differ)
-        sim_fail("check says that copies %s", differ ? "agree" : "differ");
-    if (differ && !any_copies_differ())
-        sim_fail("a check has changed the copies");
-    run_action(ARRAY_REPAIR);
-    if (run_action(ARRAY_CHECK) || any_copies_differ())
-        sim_fail("copies differ after a repair");
 }
 
 /* --- lies about data --- */
@@ -141,18 +64,23 @@ static void may_hold_anything(uint64_t offset, uint64_t length)
 
 static void corrupt(void)
 {
+    static char before[TRANSFER_MAX], buf[TRANSFER_MAX];
     struct lie l = choose_lie();
-    static char buf[TRANSFER_MAX];
 
     fault_count(FAULT_CORRUPT);
-    sim_disk_peek(l.disk, buf, DATA_OFFSET + l.copy.offset_bytes, l.length);
-    buf[draw(l.length)] ^= (char)(1 << draw(8));
-    sim_disk_poke(l.disk, buf, DATA_OFFSET + l.copy.offset_bytes, l.length);
-    SIM_TRACE("lie: %s has another bit in %llu+%llu of the array", l.disk->path,
-        (unsigned long long)l.offset, (unsigned long long)l.length);
-    may_hold_anything(l.offset, l.length);
-    if (!any_copies_differ())
-        sim_fail("the lie has no effect");
+    sim_disk_peek(l.disk, before, l.disk_offset, l.length);
+    memcpy(buf, before, l.length);
+    for (uint64_t i = 1 + draw(4); i > 0; i--)
+        buf[draw(l.length)] ^= (char)(1 << draw(8));
+    sim_disk_poke(l.disk, buf, l.disk_offset, l.length);
+    SIM_TRACE("lie: %s has other bits in %llu+%llu of the array%s", l.disk->path,
+        (unsigned long long)l.offset, (unsigned long long)l.length, l.parity ? "'s parity" : "");
+    if (!array_tells_who() && !l.parity)
+        may_hold_anything(l.offset, l.length);
+    array_check_and_repair(l.disk);
+    sim_disk_peek(l.disk, buf, l.disk_offset, l.length);
+    if ((array_tells_who() || l.parity) && memcmp(buf, before, l.length) != 0)
+        sim_fail("a repair has not brought back what %s held", l.disk->path);
 }
 
 static void write_there(const struct lie *l)
@@ -177,10 +105,11 @@ static void note_changes(const struct sim_disk *d, const char *before)
         if (!memcmp(now, before + at, sizeof now))
             continue;
         for (unsigned role = 0; role < world->members; role++)
-            if (disk_in_role(role) == d &&
+            if (array_disk_in_role(role) == d &&
                 at - DATA_OFFSET < raid_geometry_member_bytes(&machine.geometry, role) &&
                 raid_geometry_unmap(
-                    &machine.geometry, role, at - DATA_OFFSET, &offset, &copy, &run_bytes))
+                    &machine.geometry, role, at - DATA_OFFSET, &offset, &copy, &run_bytes) &&
+                copy < RAID_COPY_P)
                 may_hold_anything(offset, SIM_SECTOR_BYTES);
     }
 }
@@ -201,9 +130,12 @@ static void lose_or_misdirect(bool lose)
     SIM_TRACE("lie: %s %s a write", l.disk->path, lose ? "loses" : "misdirects");
     write_there(&l);
     l.disk->lose_writes = l.disk->misdirect_writes = 0;
-    note_changes(l.disk, before);
-    may_hold_anything(l.offset, l.length);
+    if (!array_tells_who()) {
+        note_changes(l.disk, before);
+        may_hold_anything(l.offset, l.length);
+    }
     free(before);
+    array_check_and_repair(l.disk);
 }
 
 /* --- lost sectors --- */
@@ -211,15 +143,18 @@ static void lose_or_misdirect(bool lose)
 static void lose_sectors(void)
 {
     struct lie l = choose_lie();
-    uint64_t first = (DATA_OFFSET + l.copy.offset_bytes) / SIM_SECTOR_BYTES;
+    uint64_t first = l.disk_offset / SIM_SECTOR_BYTES;
+    struct array_mismatches *found;
 
     fault_count(FAULT_LATENT);
     for (uint64_t i = first; i < first + l.length / SIM_SECTOR_BYTES; i++)
         l.disk->unreadable[i / 64] |= UINT64_C(1) << i % 64;
     SIM_TRACE("%s cannot read %llu+%llu of the array", l.disk->path, (unsigned long long)l.offset,
         (unsigned long long)l.length);
-    if (run_action(ARRAY_CHECK))
-        sim_fail("a check finds differences where a copy cannot be read");
+    found = array_run_check(ARRAY_CHECK);
+    if (found->count)
+        sim_fail("a check finds differences where a disk cannot be read");
+    free(found);
     for (uint64_t i = first; i < first + l.length / SIM_SECTOR_BYTES; i++)
         if (l.disk->unreadable[i / 64] >> i % 64 & 1)
             sim_fail("a check leaves a sector of %s that cannot be read", l.disk->path);
@@ -267,7 +202,7 @@ static void damage_superblock(void)
     world->bad_disks = 1u << (l.disk - sim->disks);
     array_machine_assemble();
     world->bad_disks = 0;
-    model_unpin(model);
+    array_lose((unsigned)(l.disk - sim->disks));
     array_read_first();
     array_start(machine.array);
     if (member_open(l.disk->path, 0, &dev, &err) ||
@@ -300,15 +235,12 @@ void array_lies(void)
     switch (draw(6)) {
     case 0:
         corrupt();
-        expect_found_and_repaired();
         break;
     case 1:
         lose_or_misdirect(true);
-        expect_found_and_repaired();
         break;
     case 2:
         lose_or_misdirect(false);
-        expect_found_and_repaired();
         break;
     case 3:
         lose_sectors();

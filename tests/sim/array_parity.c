@@ -15,7 +15,7 @@
 
 #define PAGE_BYTES 4096u /* of members; a bit each in world->torn */
 
-static struct check_layout make_layout(void)
+struct check_layout array_layout(void)
 {
     struct check_layout l;
 
@@ -68,7 +68,7 @@ static void lose_page(const struct check_layout *l, unsigned role, uint64_t memb
 
 static void lose_role(unsigned role)
 {
-    struct check_layout l = make_layout();
+    struct check_layout l = array_layout();
 
     SIM_TRACE("role %u: torn pages %llx are lost", role, (unsigned long long)world->torn);
     for (uint64_t page = 0; page < world->member_bytes / PAGE_BYTES; page++)

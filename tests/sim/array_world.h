@@ -12,6 +12,7 @@
  *     array_answers.c   reads the whole array, again and again
  *     array_look.c      between machines: what stands on the disks
  *     array_parity.c    what RAID5 and RAID6 lose with a member after a crash
+ *     array_mismatch.c  what does not fit, and what a check says of it
  *     array_lies.c      disks that hold or do something else than they said
  */
 #ifndef ASHLAR_TESTS_SIM_ARRAY_WORLD_H
@@ -151,6 +152,18 @@ void array_note_torn(const struct check_md *c);
 void array_note_stop(bool failed);
 /* Its log cannot be read, and it was forced: nothing is known any more. */
 void array_log_lost(void);
+
+/* The array's shape, for the checkers; of RAID5 and RAID6. */
+struct check_layout array_layout(void);
+
+/* array_mismatch.c: in an array at rest, all members in sync. */
+struct sim_disk *array_disk_in_role(unsigned role);
+/* Whether a check can tell which disk is wrong, when one is, and a repair what it should hold. */
+bool array_tells_who(void);
+/* Runs a check or a repair to its end: what it has found; the caller frees it. */
+struct array_mismatches *array_run_check(enum array_action action);
+/* Only `liar` may be wrong: a check says where and, if it can, who; after a repair all fits. */
+void array_check_and_repair(const struct sim_disk *liar);
 
 /* array_look.c: says in sim->failure what is wrong with what stands on the disks, and notes in the
  * world which of them hold the array. */
