@@ -23,6 +23,9 @@
     X(READ_ANY_COPY, "read-any-copy", "reads take turns where copies may differ")                  \
     X(RECOVERY_MISSES_WRITES, "recovery-misses-writes", "guests' writes pass a new member by")     \
     X(RECOVERY_UNLOCKED, "recovery-unlocked", "recovery copies a range without its lock")          \
+    X(RECOVERY_ONE_BLOCK, "recovery-one-block", "members that recover together get the same data") \
+    X(RECOVERY_ONE_POINT, "recovery-one-point",                                                    \
+        "members that recover together go on at one point")                                        \
     X(CHECKPOINT_EARLY, "checkpoint-early", "how far recovery came is recorded before a flush")    \
     X(NO_RESYNC, "no-resync", "after a crash, copies are taken for the same")                      \
     X(NO_CATCH_UP, "no-catch-up", "superblocks one update behind are left so at assembly")         \

@@ -7,7 +7,7 @@
  *     assemble.c    from what is on the members
  *     members.c     states, superblocks                   sync.c        actions and their lanes
  *     bitmap_log.c  write-intent bitmap                   resync.c      resync, check, repair
- *     mirror.c      RAID1 and RAID10 I/O                  recovery.c    fills a new member
+ *     mirror.c      RAID1 and RAID10 I/O                  recovery.c    fills new members
  *     read.c        choice of a copy, correction          status.c      what users see
  *     mirror_sync.c compares copies                       mismatch.c    what was found to differ
  *     stripe0.c     RAID0 I/O                             pace.c        guests before actions, on
@@ -119,29 +119,40 @@ struct array_pace {
     unsigned in_flight;        /* windows */
 };
 
+#define SYNC_WINDOW_BYTES  THROTTLE_WINDOW_BYTES
+#define SYNC_STRETCH_BYTES (64u << 20)
+#define SYNC_BUFFERS       2
+#define SYNC_TARGETS_MAX   16u /* recover at a time; others after them */
+
 struct array_sync {
     enum array_action action;
     bool running, by_hand; /* running until the manager has drawn the conclusions */
     bool ended, abandoned;
     _Atomic bool paused, cancelled;
     int result;
-    struct array_sync_status status; /* id, last_action and result */
-    _Atomic uint64_t done_bytes, total_bytes, mismatch_bytes;
-    struct member *target; /* RECOVERY, REPLACE */
-    uint8_t *todo;         /* chunks that the action goes over */
-    /* The stretch that the lanes work on: array bytes, of a recovery the member's. */
+    struct array_sync_status status;          /* id, last_action and result */
+    _Atomic uint64_t done_bytes, total_bytes; /* in sync bytes */
+    _Atomic uint64_t mismatch_bytes;
+    uint8_t *todo; /* chunks that the action goes over */
+    /* The stretch that the lanes work on: sync bytes, of a recovery the members'. */
     uint64_t next_bytes, stretch_end_bytes;
-    uint64_t resume_bytes; /* of a recovery: what it had reached before */
     int stretch_result;
+    /* RECOVERY, REPLACE: */
+    struct member *targets[SYNC_TARGETS_MAX];
+    unsigned target_count;
+    uint32_t filling;                        /* targets that have not dropped out, a bit each */
+    bool unreadable;                         /* some did because of what nobody could read */
+    uint64_t resume_bytes[SYNC_TARGETS_MAX]; /* what each had reached before */
+    uint8_t *marked;                         /* of todo: for targets by_bitmap */
+    uint64_t next_length;                    /* of the pieces at next_bytes; 0: not known yet */
+    uint32_t taken;                          /* targets that are through with theirs */
+    uint64_t left_out_bytes;                 /* the first piece that was not copied after all */
     struct wait_group lanes;
     struct array_pace pace;
     uint64_t not_before_ns[ARRAY_REPAIR + 1]; /* by action: not started by itself earlier */
     struct co_event idle, resumed;
 };
 
-#define SYNC_WINDOW_BYTES  THROTTLE_WINDOW_BYTES
-#define SYNC_STRETCH_BYTES (64u << 20)
-#define SYNC_BUFFERS       2
 /* Does the next part of the stretch that an action works on; false when there is none. `buffers`:
  * each of SYNC_WINDOW_BYTES. */
 typedef bool sync_window(struct array *a, void *const buffers[SYNC_BUFFERS]);
@@ -156,9 +167,11 @@ struct array_level {
      * nothing there. *run_bytes: so far goes the answer, in one piece. */
     bool (*locate)(const struct array *a, unsigned role, uint64_t member_offset_bytes,
         uint64_t *sync_offset_bytes, uint64_t *run_bytes);
-    /* What is to stand there, in one such piece; its range is locked. 0 or -errno. */
-    int (*fetch)(
-        struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
+    /* What is to stand there, in one such piece, for `count` roles that `locate` says the same of;
+     * its range is locked. data[i], for roles[i], is one of the buffers. 0 or -errno. */
+    int (*fetch)(struct array *a, const unsigned *roles, unsigned count,
+        uint64_t member_offset_bytes, uint64_t length, void *const buffers[SYNC_BUFFERS],
+        void **data);
 };
 
 struct array {
@@ -365,8 +378,8 @@ void parity_unused(struct blockdev *d, uint64_t offset, uint64_t length);
 bool parity_compare(struct array *a, void *const buffers[SYNC_BUFFERS]);
 bool parity_locate(const struct array *a, unsigned role, uint64_t member_offset_bytes,
     uint64_t *sync_offset_bytes, uint64_t *run_bytes);
-int parity_fetch(
-    struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
+int parity_fetch(struct array *a, const unsigned *roles, unsigned count,
+    uint64_t member_offset_bytes, uint64_t length, void *const buffers[SYNC_BUFFERS], void **data);
 
 /* mirror_sync.c */
 bool mirror_compare(struct array *a, void *const buffers[SYNC_BUFFERS]);
@@ -376,8 +389,8 @@ void sync_note_mismatch(struct array *a, const struct array_mismatch *m);
 /* read.c */
 bool mirror_locate(const struct array *a, unsigned role, uint64_t member_offset_bytes,
     uint64_t *sync_offset_bytes, uint64_t *run_bytes);
-int mirror_fetch(
-    struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf);
+int mirror_fetch(struct array *a, const unsigned *roles, unsigned count,
+    uint64_t member_offset_bytes, uint64_t length, void *const buffers[SYNC_BUFFERS], void **data);
 int mirror_read(
     struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset, uint64_t length);
 /* Writes `buf` over a copy that could not be read, and reads it again. The range is locked. The
@@ -392,7 +405,11 @@ void array_wake(struct array *a);
 /* sync.c: an action has a coroutine of its own on the manager's worker. control is held. */
 int sync_init(struct array *a);
 void sync_destroy(struct array *a);
-void sync_start(struct array *a, enum array_action action, struct member *target, bool by_hand);
+/* Targets: of recovery at most SYNC_TARGETS_MAX, of replace one, else none. */
+void sync_start(struct array *a, enum array_action action, struct member *const *targets,
+    unsigned target_count, bool by_hand);
+/* Whether the action that runs fills that member. */
+bool sync_has_target(const struct array *a, const struct member *m);
 /* Tells the action to end soon. */
 void sync_interrupt(struct array *a);
 /* Draws the conclusions of one that has ended. */
@@ -423,8 +440,9 @@ static inline uint64_t pace_window_bytes(const struct array *a)
 /* resync.c, recovery.c: all of an action; 0, -ECANCELED, -EIO. */
 int resync_run(struct array *a);
 int recovery_run(struct array *a);
-/* After it ended well: the member becomes one in sync, durably. control is held. */
-void recovery_finish(struct array *a, struct member *target);
+/* After it ended well: the targets that have not dropped out become members in sync, durably.
+ * control is held. */
+void recovery_finish(struct array *a);
 
 /* control.c; control is held. Gives a member that has none a role, as RECOVERING or REPLACING. */
 int array_place_member(struct array *a, struct member *m, unsigned role,

@@ -88,14 +88,18 @@ static void use_spares(struct array *a)
     }
 }
 
-static struct member *find_target(struct array *a, enum array_member_state state)
+/* Up to `most` in that state, RECOVERING or REPLACING. */
+static unsigned find_targets(
+    struct array *a, enum array_member_state state, struct member **targets, unsigned most)
 {
-    for (unsigned role = 0; role < a->geometry.raid_disks; role++) {
+    unsigned count = 0;
+
+    for (unsigned role = 0; role < a->geometry.raid_disks && count < most; role++) {
         struct member *m = state == MEMBER_REPLACING ? a->replacements[role] : a->roles[role];
         if (m && member_state(m) == state)
-            return m;
+            targets[count++] = m;
     }
-    return NULL;
+    return count;
 }
 
 static bool is_due(const struct array *a, enum array_action action)
@@ -105,21 +109,34 @@ static bool is_due(const struct array *a, enum array_action action)
 
 static void start_what_is_due(struct array *a)
 {
-    struct member *recovering = find_target(a, MEMBER_RECOVERING);
-    struct member *replacing = find_target(a, MEMBER_REPLACING);
+    struct member *recovering[SYNC_TARGETS_MAX], *replacing;
+    unsigned count = find_targets(a, MEMBER_RECOVERING, recovering, SYNC_TARGETS_MAX);
 
-    if (recovering && is_due(a, ARRAY_RECOVERY))
-        sync_start(a, ARRAY_RECOVERY, recovering, false);
-    else if (replacing && is_due(a, ARRAY_REPLACE))
-        sync_start(a, ARRAY_REPLACE, replacing, false);
+    if (count && is_due(a, ARRAY_RECOVERY))
+        sync_start(a, ARRAY_RECOVERY, recovering, count, false);
+    else if (find_targets(a, MEMBER_REPLACING, &replacing, 1) && is_due(a, ARRAY_REPLACE))
+        sync_start(a, ARRAY_REPLACE, &replacing, 1, false);
     else if (atomic_load(&a->bitmap.due) && is_due(a, ARRAY_RESYNC))
-        sync_start(a, ARRAY_RESYNC, NULL, false);
+        sync_start(a, ARRAY_RESYNC, NULL, 0, false);
 }
 
-/* What makes the array redundant again goes before all else. */
-static bool gives_way(const struct array *a)
+static bool awaits_recovery(struct array *a)
 {
-    return a->sync.running && a->sync.action != ARRAY_RECOVERY && is_due(a, ARRAY_RECOVERY);
+    struct member *recovering[SYNC_TARGETS_MAX];
+    unsigned count = find_targets(a, MEMBER_RECOVERING, recovering, SYNC_TARGETS_MAX);
+
+    for (unsigned i = 0; i < count; i++)
+        if (!sync_has_target(a, recovering[i]))
+            return true;
+    return role_is_free(a, members_find_spare(a));
+}
+
+/* What makes the array redundant again goes before all else; who comes while others recover joins
+ * them, each from its own point on. */
+static bool gives_way(struct array *a)
+{
+    return a->sync.running && a->sync.target_count < SYNC_TARGETS_MAX &&
+           is_due(a, ARRAY_RECOVERY) && awaits_recovery(a);
 }
 
 static void step(struct array *a)
@@ -127,8 +144,7 @@ static void step(struct array *a)
     co_mutex_lock(&a->control);
     sync_reap(a);
     array_settle_failures(a);
-    if (gives_way(a) &&
-        (find_target(a, MEMBER_RECOVERING) || role_is_free(a, members_find_spare(a))))
+    if (gives_way(a))
         sync_interrupt(a);
     if (!a->sync.running && !atomic_load(&a->failed)) {
         use_spares(a);

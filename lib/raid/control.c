@@ -138,8 +138,10 @@ static int take_out(struct array *a, const char *name, struct error *err)
     if (array_writable(m))
         return error_set(err, EBUSY, "%s is in use by %s: fail it first", name, a->name);
     array_settle_failures(a);
-    if (a->sync.running && a->sync.target == m)
-        sync_stop(a);
+    if (sync_has_target(a, m)) {
+        sync_stop(a); /* it goes on with the others */
+        array_wake(a);
+    }
     co_mutex_lock(&a->update);
     list_remove(&m->link);
     a->member_count--;

@@ -11,6 +11,7 @@
  *
  * And what recovery asks for: what a member should hold.
  */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -265,46 +266,59 @@ bool parity_locate(const struct array *a, unsigned role, uint64_t member_offset_
     return true;
 }
 
-/* By the others: the member in that role cannot be read. */
-static int work_out(struct stripe *s, unsigned cell, void *buf)
+/* From the member itself, when it is being replaced and can be read. */
+static int fetch_itself(
+    struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf)
 {
-    unsigned data_count = s->a->geometry.raid5.data;
-    int rc = stripe_load(s, false);
+    struct member *m = array_readable(a, role);
+    struct iovec iov = {buf, length};
+    int rc;
 
-    for (unsigned i = data_count; i < s->a->geometry.raid_disks; i++)
-        if (i != cell)
-            s->flags[i] &= (unsigned char)~STRIPE_WRITABLE;
-    if (!rc && cell >= data_count)
-        rc = stripe_generate(s);
-    if (!rc)
-        memcpy(buf, s->cells[cell].old, stripe_bytes(s));
+    if (!m)
+        return -EIO;
+    rc = blockdev_readv(
+        m->dev, &iov, 1, m->data_offset_bytes + member_offset_bytes, BLOCK_BACKGROUND);
+    if (rc)
+        atomic_fetch_add(&m->errors, 1);
     return rc;
 }
 
-/* From the member itself, when it is being replaced and can be read. */
-int parity_fetch(
-    struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf)
+/* All of the stripe's blocks that are writable, by those that can be read. */
+static int work_out(struct stripe *s)
+{
+    int rc = stripe_load(s, false);
+
+    return rc ? rc : stripe_generate(s);
+}
+
+/* Of one stripe: from the others, in one go, as many as there is parity. */
+int parity_fetch(struct array *a, const unsigned *roles, unsigned count,
+    uint64_t member_offset_bytes, uint64_t length, void *const buffers[SYNC_BUFFERS], void **data)
 {
     uint64_t chunk_bytes = a->geometry.chunk_bytes, start = member_offset_bytes % chunk_bytes;
-    struct member *m = array_readable(a, role);
-    struct iovec iov = {buf, length};
+    unsigned blocks[SYNC_BUFFERS];
     void *memory;
     struct stripe s;
-    unsigned block;
     int rc;
 
-    if (m && !blockdev_readv(
-                 m->dev, &iov, 1, m->data_offset_bytes + member_offset_bytes, BLOCK_BACKGROUND))
+    assert(count <= a->geometry.parity);
+    for (unsigned i = 0; i < count; i++)
+        data[i] = buffers[i];
+    if (!fetch_itself(a, roles[0], member_offset_bytes, length, buffers[0]))
         return 0;
-    if (m)
-        atomic_fetch_add(&m->errors, 1);
     memory = io_buffer_get(stripe_memory_bytes(a));
     if (!memory)
         return -ENOMEM;
     stripe_init(&s, a, member_offset_bytes / chunk_bytes, start, start + length, memory);
-    block = raid_stripe_block(&a->geometry, &s.place, role);
-    s.flags[block] = STRIPE_WRITABLE; /* by who has asked, whatever has become of the member */
-    rc = work_out(&s, block, buf);
+    for (unsigned i = 0; i < a->geometry.raid_disks; i++)
+        s.flags[i] &= (unsigned char)~STRIPE_WRITABLE;
+    for (unsigned i = 0; i < count; i++) {
+        blocks[i] = raid_stripe_block(&a->geometry, &s.place, roles[i]);
+        s.flags[blocks[i]] = STRIPE_WRITABLE; /* by who has asked, whatever became of the member */
+    }
+    rc = work_out(&s);
+    for (unsigned i = 0; !rc && i < count; i++)
+        memcpy(buffers[i], s.cells[blocks[i]].old, stripe_bytes(&s));
     stripe_end(&s);
     io_buffer_put(memory, stripe_memory_bytes(a));
     return rc;

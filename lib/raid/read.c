@@ -193,22 +193,24 @@ bool mirror_locate(const struct array *a, unsigned role, uint64_t member_offset_
 }
 
 /* From a copy that has it: of one that is being replaced from itself, if it can. */
-int mirror_fetch(
-    struct array *a, unsigned role, uint64_t member_offset_bytes, uint64_t length, void *buf)
+int mirror_fetch(struct array *a, const unsigned *roles, unsigned role_count,
+    uint64_t member_offset_bytes, uint64_t length, void *const buffers[SYNC_BUFFERS], void **data)
 {
     struct raid_location copies[RAID_COPIES_MAX];
-    struct iovec iov = {buf, length};
+    struct iovec iov = {buffers[0], length};
     uint64_t offset, run_bytes;
     unsigned count;
     int rc = -EIO;
 
-    if (!mirror_locate(a, role, member_offset_bytes, &offset, &run_bytes))
+    if (!mirror_locate(a, roles[0], member_offset_bytes, &offset, &run_bytes))
         return -EIO;
+    for (unsigned i = 0; i < role_count; i++)
+        data[i] = buffers[0];
     count = raid_geometry_map(&a->geometry, offset, copies, &run_bytes);
     for (unsigned pass = 0; pass < 2 && rc; pass++)
         for (unsigned i = 0; i < count && rc; i++) {
             struct member *m = array_readable(a, copies[i].role);
-            if (!m || (copies[i].role == role) != (pass == 0))
+            if (!m || (copies[i].role == roles[0]) != (pass == 0))
                 continue;
             rc = blockdev_readv(
                 m->dev, &iov, 1, m->data_offset_bytes + copies[i].offset_bytes, BLOCK_BACKGROUND);

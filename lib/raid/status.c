@@ -17,12 +17,18 @@ static enum array_state state_of(const struct array *a)
     return atomic_load(&a->busy) ? ARRAY_ACTIVE : ARRAY_CLEAN;
 }
 
-/* In bytes of the array; the last chunk may be shorter, which is not looked at. */
+/* Sync bytes of RAID5 and RAID6 are the members': each stands for as many as a stripe has data. */
+static uint64_t in_array_bytes(const struct array *a, uint64_t sync_bytes)
+{
+    return a->geometry.parity ? sync_bytes * a->geometry.raid5.data : sync_bytes;
+}
+
+/* The last chunk may be shorter, which is not looked at. */
 static uint64_t unsynced_bytes(const struct array *a)
 {
     uint64_t chunks = array_redundant(a) ? atomic_load(&a->bitmap.unsynced) : 0;
 
-    return MIN(chunks << a->bitmap.chunk_shift, a->geometry.size_bytes);
+    return MIN(in_array_bytes(a, chunks << a->bitmap.chunk_shift), a->geometry.size_bytes);
 }
 
 static void describe(const struct member *m, struct array_member_status *out)
@@ -69,8 +75,8 @@ static void describe_sync(const struct array *a, struct array_sync_status *s)
     *s = a->sync.status;
     s->action = a->sync.running ? a->sync.action : ARRAY_IDLE;
     s->paused = atomic_load(&a->sync.paused);
-    s->done_bytes = atomic_load(&a->sync.done_bytes);
-    s->total_bytes = atomic_load(&a->sync.total_bytes);
+    s->done_bytes = in_array_bytes(a, atomic_load(&a->sync.done_bytes));
+    s->total_bytes = in_array_bytes(a, atomic_load(&a->sync.total_bytes));
     s->mismatch_bytes = atomic_load(&a->sync.mismatch_bytes);
 }
 

@@ -31,7 +31,9 @@ int sync_init(struct array *a)
     co_event_init(&a->sync.resumed);
     co_event_set(&a->sync.idle);
     if (array_redundant(a))
-        a->sync.todo = calloc(1, md_bitmap_bytes(a->bitmap.bits));
+        a->sync.todo = calloc(2, md_bitmap_bytes(a->bitmap.bits));
+    if (a->sync.todo)
+        a->sync.marked = a->sync.todo + md_bitmap_bytes(a->bitmap.bits);
     return array_redundant(a) && !a->sync.todo ? -ENOMEM : 0;
 }
 
@@ -45,20 +47,23 @@ static void run(void *arg)
     struct array *a = arg;
     struct array_sync *s = &a->sync;
 
-    s->result = s->target ? recovery_run(a) : resync_run(a);
+    s->result = s->target_count ? recovery_run(a) : resync_run(a);
     s->ended = true;
     co_event_set(&s->idle);
     array_wake(a);
 }
 
-void sync_start(struct array *a, enum array_action action, struct member *target, bool by_hand)
+void sync_start(struct array *a, enum array_action action, struct member *const *targets,
+    unsigned target_count, bool by_hand)
 {
     struct array_sync *s = &a->sync;
 
     s->action = action;
-    s->target = target;
+    for (unsigned i = 0; i < target_count; i++)
+        s->targets[i] = targets[i];
+    s->target_count = target_count;
     s->by_hand = by_hand;
-    s->ended = s->abandoned = false;
+    s->ended = s->abandoned = s->unreadable = false;
     atomic_store(&s->cancelled, false);
     atomic_store(&s->done_bytes, 0);
     atomic_store(&s->total_bytes, 0);
@@ -83,17 +88,31 @@ void sync_interrupt(struct array *a)
     co_event_set(&a->sync.resumed);
 }
 
+bool sync_has_target(const struct array *a, const struct member *m)
+{
+    for (unsigned i = 0; i < a->sync.target_count; i++)
+        if (a->sync.targets[i] == m)
+            return true;
+    return false;
+}
+
+/* Targets that have failed are no reason to wait: there may be other spares. */
+static bool should_wait(const struct array_sync *s)
+{
+    return s->result == -ENOMEM || (s->result == -EIO && (!s->target_count || s->unreadable));
+}
+
 static void conclude(struct array *a)
 {
     struct array_sync *s = &a->sync;
-    struct member *target = s->target;
 
-    if (!s->result && target)
-        recovery_finish(a, target);
-    else if (s->abandoned && target && member_state(target) == MEMBER_REPLACING)
-        array_unplace_member(a, target);
-    /* a target that has failed is no reason to wait: there may be another spare */
-    if ((s->result == -EIO || s->result == -ENOMEM) && (!target || array_writable(target)))
+    if (!s->result && s->target_count)
+        recovery_finish(a);
+    else if (s->abandoned && member_state(s->targets[0]) == MEMBER_REPLACING)
+        array_unplace_member(a, s->targets[0]);
+    if (s->unreadable)
+        s->result = -EIO;
+    if (should_wait(s))
         s->not_before_ns[s->action] = rt_now_ns() + RETRY_NS;
 }
 
@@ -108,7 +127,7 @@ void sync_reap(struct array *a)
         atomic_store(&s->done_bytes, atomic_load(&s->total_bytes));
     s->status.result = s->result;
     s->running = false;
-    s->target = NULL;
+    s->target_count = 0;
     pace_end(a);
     array_changed(a);
 }
@@ -189,7 +208,7 @@ static int begin(struct array *a, enum array_action action, struct error *err)
     if (a->sync.running)
         return error_set(
             err, EBUSY, "%s of %s is under way", array_action_name(a->sync.action), a->name);
-    sync_start(a, action, NULL, true);
+    sync_start(a, action, NULL, 0, true);
     return 0;
 }
 

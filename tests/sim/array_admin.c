@@ -163,6 +163,19 @@ static void fail(unsigned disk)
     say("fail", sim->disks[disk].path, rc, &err);
 }
 
+/* At times two, whose successors recover together. */
+static void fail_some(unsigned disk)
+{
+    enum array_member_state states[SIM_DISKS_MAX];
+    uint32_t listed;
+
+    fail(disk);
+    listed = array_listed(states);
+    disk = (unsigned)choose(SIM_ADMIN, sim->disk_count);
+    if (listed >> disk & 1 && states[disk] == MEMBER_IN_SYNC)
+        fail(disk);
+}
+
 static void remove_disk(unsigned disk)
 {
     struct error err = {0};
@@ -185,7 +198,7 @@ static void change_member(void)
     else if (states[disk] == MEMBER_IN_SYNC && !one_in(SIM_ADMIN, 3))
         replace(disk);
     else
-        fail(disk);
+        fail_some(disk);
 }
 
 static void start_sync(void)

@@ -141,6 +141,8 @@ static void choose_array(void)
     world->spares = 0;
     if (s->level != 0)
         world->spares = MIN(2u, (unsigned)choose(SIM_ADMIN, sim->disk_count - s->members + 1));
+    if (s->level == 6 && one_in(SIM_ADMIN, 2)) /* for two to recover together */
+        world->spares = MIN(2u, sim->disk_count - s->members);
     world->lacks = may_lack(s) && one_in(SIM_ADMIN, 12) ? (int)choose(SIM_ADMIN, s->members) : -1;
     world->chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 4);
     world->bitmap_chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 5);
