@@ -315,6 +315,18 @@ static int write_logged(struct update *u, struct stripe *stretches, unsigned cou
     return rc;
 }
 
+/* Some of the data written is to be worked out from what else stands in the stripe. */
+static bool lacks_member(const struct update *u)
+{
+    for (unsigned i = 0; i < u->stretch_count; i++)
+        for (unsigned block = 0; block < u->a->geometry.raid5.data; block++) {
+            unsigned char flags = u->stretches[i].flags[block];
+            if (flags & STRIPE_COVERED && !(flags & STRIPE_READABLE))
+                return true;
+        }
+    return false;
+}
+
 static int bring_in(struct update *u, bool in_sync)
 {
     int rc = take_data(u);
@@ -332,6 +344,8 @@ static int bring_in(struct update *u, bool in_sync)
         count = fit_record(u, i);
         rc = write_logged(u, &u->stretches[i], count);
     }
+    if (!rc && u->flags & BLOCK_FUA && lacks_member(u))
+        rc = array_flush_members(u->a);
     return rc;
 }
 

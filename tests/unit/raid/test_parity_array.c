@@ -307,6 +307,43 @@ static void test_a_failed_array_does_not_tell_what_is_missing(void)
     run_in_rt(fail);
 }
 
+static unsigned count_flushes(struct rig *r, unsigned disk)
+{
+    static struct fault_record records[1024];
+    unsigned count = fault_log(r->disks[disk].fault, records, ARRAY_LEN(records)), flushes = 0;
+
+    for (unsigned i = 0; i < MIN(count, (unsigned)ARRAY_LEN(records)); i++)
+        flushes += records[i].kind == BLOCK_FLUSH;
+    return flushes;
+}
+
+/* Data without a member is worked out from the others', which may stand in their caches. */
+static void durable(void)
+{
+    unsigned missing, other;
+    struct raid_stripe stripe;
+    struct rig r;
+
+    begin(&r, &shapes[0], 0);
+    write_all(&r);
+    stripe = raid_geometry_stripe(&r.array->geometry, 0);
+    missing = raid_stripe_role(&r.array->geometry, &stripe, 0);
+    other = raid_stripe_role(&r.array->geometry, &stripe, 1);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(missing), NULL), 0);
+    fault_log_clear(r.disks[other].fault);
+    rig_write(&r, 0, 4096, 0);
+    CU_ASSERT_EQUAL(count_flushes(&r, other), 0);
+    rig_write(&r, 0, 4096, BLOCK_FUA);
+    CU_ASSERT_EQUAL(count_flushes(&r, other), 1);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_durable_data_of_a_missing_member_has_durable_neighbours(void)
+{
+    run_in_rt(durable);
+}
+
 static void scribble(struct rig *r, unsigned disk, uint64_t offset)
 {
     char buf[4096];
@@ -514,6 +551,8 @@ CU_TestInfo parity_array_tests[] = {
         test_a_bad_block_beside_what_was_never_synced_is_made_to_fit},
     {"a failed array does not tell what is missing",
         test_a_failed_array_does_not_tell_what_is_missing},
+    {"durable data of a missing member has durable neighbours",
+        test_durable_data_of_a_missing_member_has_durable_neighbours},
     {"check finds and repair mends", test_check_finds_and_repair_mends},
     {"a row once written fits although a member lacks",
         test_a_row_once_written_fits_although_a_member_lacks},
