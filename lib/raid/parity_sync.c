@@ -315,10 +315,11 @@ int parity_fetch(struct array *a, const unsigned *roles, unsigned count,
     for (unsigned i = 0; i < count; i++) {
         blocks[i] = raid_stripe_block(&a->geometry, &s.place, roles[i]);
         s.flags[blocks[i]] = STRIPE_WRITABLE; /* by who has asked, whatever became of the member */
+        s.cells[blocks[i]].old = buffers[i];
     }
     rc = work_out(&s);
-    for (unsigned i = 0; !rc && i < count; i++)
-        memcpy(buffers[i], s.cells[blocks[i]].old, stripe_bytes(&s));
+    for (unsigned i = 0; i < count; i++)
+        s.cells[blocks[i]].old = NULL; /* not the stripe's to give back */
     stripe_end(&s);
     io_buffer_put(memory, stripe_memory_bytes(a));
     return rc;
