@@ -119,15 +119,15 @@ static void tell_first(struct catalog_array *a, const struct array_mismatches *l
         known ? l->members[m->roles[0]] : "", known ? " disagrees" : "");
 }
 
-/* After a check or a repair that has found something. */
-static void tell_mismatches(struct catalog_array *a)
+/* Of a check or a repair that has ended, unless the next has begun. */
+static void tell_mismatches(struct catalog_array *a, uint64_t sync_id)
 {
     struct array_mismatches *l = NULL;
 
     catalog_view_begin(a->daemon);
     if (a->array && !a->stopping)
         l = array_mismatches(a->array);
-    if (l && l->count)
+    if (l && l->count && l->sync_id == sync_id)
         tell_first(a, l);
     catalog_view_end(a->daemon);
     free(l);
@@ -144,9 +144,9 @@ static int follow_sync(struct catalog_array *a, const struct array_sync_status *
     if (sync->id > a->job_sync_id && a->array)
         rc = begin_job(a, sync);
     if (a->job && sync->id == a->job_sync_id && sync->action == ARRAY_IDLE) {
-        if (sync->mismatch_bytes)
-            tell_mismatches(a);
         end_job(a, sync->result);
+        if (sync->mismatch_bytes)
+            tell_mismatches(a, sync->id);
     }
     return rc;
 }

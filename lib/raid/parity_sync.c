@@ -185,6 +185,7 @@ static void settle(struct comparison *c, uint64_t at, uint64_t length)
     const struct raid_geometry *g = &c->s->a->geometry;
     void *blocks[PARITY_BLOCKS_MAX + 1];
     int number = PARITY_UNKNOWN, culprit = PARITY_UNKNOWN;
+    bool data;
 
     if (c->s->a->sync.action == ARRAY_RESYNC)
         return;
@@ -195,8 +196,8 @@ static void settle(struct comparison *c, uint64_t at, uint64_t length)
     if (number >= 0)
         culprit = (int)cell_of(c->s, (unsigned)number);
     note(c->s, culprit, at, length);
-    if (culprit >= 0 && culprit < (int)g->raid5.data && c->s->a->sync.action == ARRAY_REPAIR &&
-        !MUTANT(REPAIR_FITS_PARITY))
+    data = culprit >= 0 && culprit < (int)g->raid5.data;
+    if (data && c->s->a->sync.action == ARRAY_REPAIR && !MUTANT(REPAIR_FITS_PARITY))
         put_right(c, (unsigned)culprit, (unsigned)number, blocks, at, length);
 }
 
