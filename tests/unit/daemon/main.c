@@ -6,7 +6,7 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo config_tests[], json_tests[], events_tests[], jobs_tests[], state_tests[],
-    members_tests[], array_watch_tests[], method_tests[], server_tests[];
+    members_tests[], array_watch_tests[], places_tests[], method_tests[], server_tests[];
 
 int main(int argc, char **argv)
 {
@@ -18,6 +18,7 @@ int main(int argc, char **argv)
         {.pName = "state", .pTests = state_tests},
         {.pName = "members", .pTests = members_tests},
         {.pName = "array_watch", .pTests = array_watch_tests},
+        {.pName = "places", .pTests = places_tests},
         {.pName = "method", .pTests = method_tests},
         {.pName = "server", .pTests = server_tests},
         CU_SUITE_INFO_NULL,
