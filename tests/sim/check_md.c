@@ -172,15 +172,25 @@ static bool same_shape(const struct check_super *a, const struct check_super *b)
 
 enum agreement { ROLES_SAME, ROLES_LESS, ROLES_CONTRADICT };
 
-/* LESS: but for devices that are spares for one of them. */
+/* In that very update: the write of its superblock was reported as failed, and got there. */
+static bool has_failed(const struct check_super *s, const struct check_super *by)
+{
+    return check_super_role(by, s->number) == CHECK_ROLE_FAULTY &&
+           check_role_is_active(check_super_role(s, by->number));
+}
+
+/* LESS: but for devices that are spares for one of them. Who has failed does not know of others
+ * that have. */
 static enum agreement compare_roles(const struct check_super *a, const struct check_super *b)
 {
     uint32_t count = a->max_dev > b->max_dev ? a->max_dev : b->max_dev;
+    bool a_failed = has_failed(a, b), b_failed = has_failed(b, a);
     enum agreement result = ROLES_SAME;
 
     for (uint32_t i = 0; i < count; i++) {
         uint16_t x = check_super_role(a, i), y = check_super_role(b, i);
-        if (x == y)
+        if (x == y || (a_failed && check_role_is_active(x) && y == CHECK_ROLE_FAULTY) ||
+            (b_failed && check_role_is_active(y) && x == CHECK_ROLE_FAULTY))
             continue;
         if (x != CHECK_ROLE_SPARE && y != CHECK_ROLE_SPARE)
             return ROLES_CONTRADICT;
@@ -189,32 +199,47 @@ static enum agreement compare_roles(const struct check_super *a, const struct ch
     return result;
 }
 
-/* In that very update: the write of its superblock was reported as failed, and got there. */
-static bool has_failed(const struct check_super *s, const struct check_super *by)
+static bool is_of_same_update(const struct look *l, unsigned i)
 {
-    return check_super_role(by, s->number) == CHECK_ROLE_FAULTY &&
-           check_role_is_active(check_super_role(s, by->number));
+    return is_candidate(l, i) && check_role_is_active(own_role(&l->supers[i])) &&
+           l->supers[i].events == l->fresh->events;
+}
+
+/* The freshest, or of the same update one who says that the freshest has failed. */
+static unsigned find_witness(const struct look *l)
+{
+    for (unsigned i = 0; i < l->c->disk_count; i++)
+        if (is_of_same_update(l, i) && has_failed(l->fresh, &l->supers[i]))
+            return i;
+    return (unsigned)l->c->freshest;
 }
 
 /*
- * Its superblock is of the freshest's update, so it says the same, but for what is its own. Except
- * where one has got an update that a power cut kept from the others, and these were then started
- * without it: as long as they have not gone on to the next, nothing else has been written.
+ * Superblocks of the same update say the same, but for what is a member's own. Except where one has
+ * got an update that a power cut kept from the others, and these were then started without it: as
+ * long as they have not gone on to the next, nothing else has been written.
  */
-static void check_same_update(struct look *l, unsigned i)
+static void check_same_update(struct look *l, unsigned i, unsigned witness)
 {
-    const struct check_super *s = &l->supers[i];
-    enum agreement roles = compare_roles(s, l->fresh);
+    const struct check_super *s = &l->supers[i], *w = &l->supers[witness];
+    enum agreement roles = compare_roles(s, w);
 
-    if (has_failed(s, l->fresh) || has_failed(l->fresh, s))
-        return;
     if (roles == ROLES_CONTRADICT)
         PROBLEM(l, "%s and %s are of the same events (%" PRIu64 ") and say different roles",
-            name_of(l, i), name_of(l, (unsigned)l->c->freshest), s->events);
-    if (roles == ROLES_SAME && s->resync_offset != l->fresh->resync_offset)
+            name_of(l, i), name_of(l, witness), s->events);
+    if (roles == ROLES_SAME && s->resync_offset != w->resync_offset)
         PROBLEM(l,
             "%s and %s are of the same events (%" PRIu64 ") and say different resync offsets",
-            name_of(l, i), name_of(l, (unsigned)l->c->freshest), s->events);
+            name_of(l, i), name_of(l, witness), s->events);
+}
+
+static void check_updates(struct look *l)
+{
+    unsigned witness = find_witness(l);
+
+    for (unsigned i = 0; i < l->c->disk_count; i++)
+        if (is_of_same_update(l, i))
+            check_same_update(l, i, witness);
 }
 
 static bool is_taken(const struct look *l, uint32_t number)
@@ -249,8 +274,6 @@ static void check_agreement(struct look *l, unsigned i)
     if (!same_shape(s, l->fresh))
         PROBLEM(l, "%s and %s describe different arrays", name_of(l, i),
             name_of(l, (unsigned)l->c->freshest));
-    if (check_role_is_active(own_role(s)) && s->events == l->fresh->events)
-        check_same_update(l, i);
 }
 
 static void check_unique(struct look *l, unsigned i, unsigned k)
@@ -439,6 +462,7 @@ static void check_members(struct look *l)
         if (is_candidate(l, i))
             check_spare(l, i);
     }
+    check_updates(l);
     check_all_unique(l);
     for (unsigned i = 0; i < c->disk_count; i++)
         if (is_candidate(l, i))

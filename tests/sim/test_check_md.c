@@ -469,6 +469,34 @@ static void test_flipped_bits(void)
     clear(&bench);
 }
 
+/* The write of its superblock has failed, as the others say in the same update: but it got there.
+ * It agrees with them in all else. */
+static void test_failed_in_update(void)
+{
+    static const struct damage failed = {"d0 has failed", 1, ROLES + 0, 2, 0xfffe, NULL};
+    static const struct damage others[] = {
+        {"another role", 0, ROLES + 4, 2, 1, "d0 and d1 are of the same events"},
+        {"dirty", 0, SUPER + 208, 8, 0, "say different resync offsets"},
+    };
+    static struct bench b;
+
+    run_in_rt(make_mirror);
+    do_damage(&bench, &failed);
+    CU_ASSERT(!look(&bench)); /* d2 says otherwise */
+    expect_said(&bench, failed.what, "d2 and d1 are of the same events");
+    poke(&bench, 2, ROLES + 0, 2, 0xfffe);
+    correct_checksum(&bench, 2);
+    CU_ASSERT(look(&bench));
+    for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
+        copy_bench(&b, &bench);
+        do_damage(&b, &others[i]);
+        CU_ASSERT(!look(&b));
+        expect_said(&b, others[i].what, others[i].said);
+        clear(&b);
+    }
+    clear(&bench);
+}
+
 static void test_lost_superblocks(void)
 {
     run_in_rt(make_mirror);
@@ -727,6 +755,7 @@ static CU_TestInfo tests[] = {
     {"a member that has failed", test_degraded},
     {"damage is named", test_damage},
     {"every flipped bit of a superblock", test_flipped_bits},
+    {"who failed in an update may have it", test_failed_in_update},
     {"superblocks that are gone", test_lost_superblocks},
     {"events", test_events},
     {"members of other arrays", test_other_arrays},
