@@ -68,7 +68,7 @@ bool parity_log_needed(const struct stripe *s)
 /* --- appending --- */
 
 /* Waits until nothing that has a record in the other half is under way, makes all of it durable,
- * and goes on there. */
+ * and goes on there: with the next record, those that stand there are void. */
 static int switch_half(struct array *a, struct member_log *log)
 {
     struct half *old = &log->halves[log->half], *other = &log->halves[!log->half];
@@ -83,13 +83,18 @@ static int switch_half(struct array *a, struct member_log *log)
     rc = other->count ? array_flush_members(a) : 0;
     if (rc)
         return rc;
-    for (unsigned i = 0; i < other->count; i++)
-        atomic_fetch_sub(&a->log->live[other->slots[i]], 1);
-    other->count = 0;
     log->half = !log->half;
     log->head_bytes = 0;
     log->floor = old->count ? old->first_sequence : atomic_load(&a->log->sequence) + 1;
     return 0;
+}
+
+/* The half's former records, when its first new one is durable. */
+static void forget_records(struct array *a, struct half *h)
+{
+    for (unsigned i = 0; i < h->count; i++)
+        atomic_fetch_sub(&a->log->live[h->slots[i]], 1);
+    h->count = 0;
 }
 
 struct batch {
@@ -209,6 +214,8 @@ static int write_batch(struct array *a, struct member *m, struct batch *b)
     rc = write_record(a, m, b);
     if (rc)
         return rc == -ENOMEM ? rc : members_fail(a, &m, 1) ? -EIO : 0;
+    if (!log->head_bytes)
+        forget_records(a, &log->halves[log->half]);
     log->head_bytes += bytes;
     note_batch(a, log, b);
     return 0;

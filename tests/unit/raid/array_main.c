@@ -4,8 +4,8 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo array_tests[], control_tests[], members_tests[], mirror_tests[],
-    mismatch_tests[], parity_array_tests[], parity_zero_tests[], recovery_tests[],
-    recovery_together_tests[], resync_tests[], stripe_join_tests[], sync_tests[];
+    mismatch_tests[], parity_array_tests[], parity_log_tests[], parity_zero_tests[],
+    recovery_tests[], recovery_together_tests[], resync_tests[], stripe_join_tests[], sync_tests[];
 
 int main(int argc, char **argv)
 {
@@ -16,6 +16,7 @@ int main(int argc, char **argv)
         {.pName = "mirror", .pTests = mirror_tests},
         {.pName = "mismatch", .pTests = mismatch_tests},
         {.pName = "parity array", .pTests = parity_array_tests},
+        {.pName = "parity log", .pTests = parity_log_tests},
         {.pName = "parity zero", .pTests = parity_zero_tests},
         {.pName = "recovery", .pTests = recovery_tests},
         {.pName = "recovery together", .pTests = recovery_together_tests},

@@ -261,7 +261,7 @@ void rig_stop(struct rig *r)
     r->dev = NULL;
 }
 
-void rig_crash(struct rig *r)
+static void crash(struct rig *r, struct blockdev *holding)
 {
     struct blockdev *old[RIG_DISKS_MAX];
     char *buf = malloc(1 << 20);
@@ -275,10 +275,24 @@ void rig_crash(struct rig *r)
             blockdev_write(r->disks[i].memory, buf, at, 1 << 20, 0);
         }
     }
+    if (holding) {
+        fault_clear(holding);
+        fault_release(holding);
+    }
     rig_stop(r);
     for (unsigned i = 0; i < r->disk_count; i++)
         blockdev_close(old[i]);
     free(buf);
+}
+
+void rig_crash(struct rig *r)
+{
+    crash(r, NULL);
+}
+
+void rig_crash_holding(struct rig *r, unsigned disk)
+{
+    crash(r, r->disks[disk].fault);
 }
 
 /* --- contents --- */

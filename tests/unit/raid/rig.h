@@ -59,6 +59,8 @@ void rig_stop(struct rig *r);
 /* What is on the disks now is what the next assembly sees: as if the daemon had been killed here.
  */
 void rig_crash(struct rig *r);
+/* The same; what that disk's fault device holds is not among it. */
+void rig_crash_holding(struct rig *r, unsigned disk);
 #define RIG_ALL(r) ((1u << (r)->disk_count) - 1)
 
 /* The model from the array; the array against the model. */
