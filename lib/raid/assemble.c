@@ -307,22 +307,26 @@ static int write_assembled(struct array *a, const struct findings *f)
 /*
  * What was being written when the array stopped is done again from the parity log. Without one,
  * parity may not fit there, so nothing can be told of what is missing: as in the kernel, only by
- * force.
+ * force. Where parity is only on members that are missing, nothing depends on it; so as many logs
+ * may be missing, or unreadable, as members.
  */
 static int replay(struct array *a, const struct findings *f, bool force, struct error *err)
 {
     uint32_t tag = parity_tag_of(f->candidates[f->decision->freshest].sb->utime);
+    unsigned missing = a->geometry.raid_disks - atomic_load(&a->in_sync), unreadable = 0;
     int rc;
 
     if (!a->geometry.parity || !f->decision->dirty)
         return 0;
-    rc = tag ? parity_log_replay(a, tag) : 0;
-    if (rc == -ENOMEM || (!rc && tag) || !f->decision->unsure || force)
-        return rc == -ENOMEM ? rc : 0;
+    rc = tag ? parity_log_replay(a, tag, &unreadable) : 0;
+    if (rc || !f->decision->unsure || force)
+        return rc;
+    if (tag && missing + unreadable <= a->geometry.parity)
+        return 0;
     return error_set(err, EUCLEAN,
         "it was not stopped cleanly and lacks a member, and %s: parity may not fit (force to start "
         "it)",
-        rc ? "its log cannot be read" : "has no log");
+        tag ? "its log cannot be read" : "has no log");
 }
 
 static int build(struct array **made, const struct findings *f, struct raid_geometry *g, bool force,

@@ -94,10 +94,11 @@ void parity_log_release(struct log_hold *hold);
 
 /*
  * Does again what the records with this tag say, on the members of an array that is being assembled
- * and that nobody uses, and flushes: then parity fits wherever it did before what was cut off.
- * Members that fail are faulty. 0; -EIO: a log could not be read, -ENOMEM.
+ * and that nobody uses, and flushes: then parity fits wherever it did before what was cut off, but
+ * for stripes of which no member in sync with parity has a log that can be read: *unreadable counts
+ * such members. Members that fail are faulty. 0; -EIO: the array has failed, -ENOMEM.
  */
-int parity_log_replay(struct array *a, uint32_t tag);
+int parity_log_replay(struct array *a, uint32_t tag, unsigned *unreadable);
 
 /* Of superblocks: the tag in the time of the last update. */
 #define PARITY_TAG_SHIFT 40

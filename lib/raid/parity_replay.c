@@ -18,7 +18,7 @@
 
 struct found {
     uint64_t sequence, payload_at; /* on the member */
-    struct member *member;
+    struct member *member;         /* NULL: its log has been given up */
     struct parity_record record;
 };
 
@@ -38,6 +38,7 @@ struct replay {
     struct found *found;
     unsigned count, room;
     struct covered *covered; /* by role */
+    unsigned unreadable;     /* logs of members in sync */
 };
 
 static bool is_ours(const struct replay *r, const struct parity_record *record)
@@ -98,21 +99,39 @@ static int read_half(struct replay *r, struct member *m, uint64_t at, uint64_t e
     return rc;
 }
 
+/* Of a log that cannot be read as a whole nobody knows what is void. */
+static void give_up_log(struct replay *r, const struct member *m)
+{
+    for (unsigned i = 0; i < r->count; i++)
+        if (r->found[i].member == m)
+            r->found[i].member = NULL;
+    r->unreadable += member_state(m) == MEMBER_IN_SYNC;
+}
+
+/* 0 or -ENOMEM. */
+static int read_log(struct replay *r, struct member *m)
+{
+    uint64_t start, half_bytes;
+    int rc = 0;
+
+    if (!array_writable(m) || m->came_back || !parity_log_space(r->a, m, &start, &half_bytes))
+        return 0;
+    for (unsigned i = 0; i < 2 && !rc; i++)
+        rc = read_half(r, m, start + i * half_bytes, start + (i + 1) * half_bytes);
+    if (rc && rc != -ENOMEM) {
+        give_up_log(r, m);
+        rc = 0;
+    }
+    return rc;
+}
+
 static int read_all(struct replay *r)
 {
     int rc = 0;
 
-    list_for_each (it, &r->a->members) {
-        struct member *m = container_of(it, struct member, link);
-        uint64_t start, half_bytes;
-
-        if (rc || !array_writable(m) || m->came_back ||
-            !parity_log_space(r->a, m, &start, &half_bytes))
-            continue;
-        rc = read_half(r, m, start, start + half_bytes);
+    list_for_each (it, &r->a->members)
         if (!rc)
-            rc = read_half(r, m, start + half_bytes, start + 2 * half_bytes);
-    }
+            rc = read_log(r, container_of(it, struct member, link));
     return rc;
 }
 
@@ -133,6 +152,11 @@ static uint64_t floor_of(const struct replay *r, const struct member *m)
         if (r->found[i].member == m)
             floor = MAX(floor, r->found[i].record.floor);
     return floor;
+}
+
+static bool is_void(const struct replay *r, const struct found *f)
+{
+    return !f->member || f->sequence < floor_of(r, f->member);
 }
 
 /* Blocks may have been smaller than what the members have now. */
@@ -208,11 +232,13 @@ static int write_entry(struct replay *r, const struct parity_entry *e, const uin
 static int redo(struct replay *r, const struct found *f)
 {
     uint8_t *payload = malloc(f->record.payload_bytes), *at = payload;
-    int rc = payload ? blockdev_read_bytes(
-                           f->member->dev, payload, f->payload_at, f->record.payload_bytes)
-                     : -ENOMEM;
+    int rc = payload ? 0 : -ENOMEM;
+    bool known = payload && !blockdev_read_bytes(
+                                f->member->dev, payload, f->payload_at, f->record.payload_bytes);
 
-    for (unsigned i = 0; i < f->record.count && !rc; i++) {
+    if (payload && !known)
+        give_up_log(r, f->member);
+    for (unsigned i = 0; i < f->record.count && known && !rc; i++) {
         const struct parity_entry *e = &f->record.entries[i];
 
         if (makes_sense(r->a, e))
@@ -242,7 +268,7 @@ static int redo_all(struct replay *r)
         return -ENOMEM;
     qsort(r->found, r->count, sizeof *r->found, compare_sequence);
     for (unsigned i = 0; i < r->count && !rc; i++)
-        if (r->found[i].sequence >= floor_of(r, r->found[i].member))
+        if (!is_void(r, &r->found[i]))
             rc = redo(r, &r->found[i]);
     for (unsigned i = 0; i < r->a->geometry.raid_disks; i++)
         free(r->covered[i].spans);
@@ -250,7 +276,7 @@ static int redo_all(struct replay *r)
     return rc;
 }
 
-int parity_log_replay(struct array *a, uint32_t tag)
+int parity_log_replay(struct array *a, uint32_t tag, unsigned *unreadable)
 {
     struct replay r = {.a = a, .tag = tag};
     int rc = read_all(&r);
@@ -260,5 +286,6 @@ int parity_log_replay(struct array *a, uint32_t tag)
     if (!rc && r.count)
         flush_all(a);
     free(r.found);
+    *unreadable = r.unreadable;
     return rc ? rc : atomic_load(&a->failed) ? -EIO : 0;
 }

@@ -2,12 +2,14 @@
 /* The log against the write hole: what a crash leaves of it, and what it makes of that. */
 #include "rig.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "rt/sync.h"
 
 #define PIECE_BYTES 512u
 #define LOG_START   (64u << 10) /* on a rig's disk; two halves up to the data */
+#define DATA_START  (1u << 20)
 
 struct writer {
     struct rig *r;
@@ -80,7 +82,98 @@ static void test_records_count_until_the_next_one_is_there(void)
     run_in_rt(come_round);
 }
 
+/* Of the first stripe parity has been written, and a block of data not yet. */
+static void crash_in_first_stripe(struct rig *r, int level, unsigned members)
+{
+    struct writer w;
+
+    begin(r, level, level == 5 ? RAID5_LAYOUT_LEFT_ASYMMETRIC : RAID5_LAYOUT_PARITY_LAST, members);
+    hold_write(r, 0, DATA_START);
+    start_writer(&w, r, 0, 1);
+    fault_wait_held(r->disks[0].fault, 1);
+    rig_crash_holding(r, 0);
+    co_event_wait(&w.done);
+}
+
+static int assemble_with_unreadable_log(struct rig *r, unsigned mask, unsigned disk)
+{
+    struct blockdev *devs[RIG_DISKS_MAX];
+    unsigned count = 0;
+    int rc;
+
+    for (unsigned i = 0; i < r->disk_count; i++)
+        if (mask & 1u << i)
+            devs[count++] = rig_open(r, i);
+    rig_break(r, disk, BLOCK_READ, LOG_START, DATA_START - LOG_START, 0);
+    rc = array_assemble(&r->array, devs, count, ARRAY_DEGRADED_OK, NULL);
+    if (!rc)
+        r->dev = array_blockdev(r->array);
+    for (unsigned i = 0; rc && i < count; i++)
+        blockdev_close(devs[i]);
+    return rc;
+}
+
+/* Parity is on the last member here: the one whose log is lost may go, too. */
+static void log_of_another(void)
+{
+    struct rig r;
+
+    crash_in_first_stripe(&r, 5, 3);
+    CU_ASSERT_EQUAL(assemble_with_unreadable_log(&r, RIG_ALL(&r), 1), 0);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(1), NULL), 0);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_a_log_that_cannot_be_read_does_not_hide_the_others(void)
+{
+    run_in_rt(log_of_another);
+}
+
+static void other_parity(void)
+{
+    struct rig r;
+
+    for (unsigned missing = 0; missing < 2; missing++) {
+        crash_in_first_stripe(&r, 6, 4);
+        CU_ASSERT_EQUAL(assemble_with_unreadable_log(&r, RIG_ALL(&r) & ~(1u << missing), 3), 0);
+        rig_check(&r);
+        rig_end(&r);
+    }
+}
+
+static void test_either_log_of_a_stripe_of_raid6_suffices(void)
+{
+    run_in_rt(other_parity);
+}
+
+static void too_few(void)
+{
+    struct rig r;
+
+    crash_in_first_stripe(&r, 5, 3);
+    CU_ASSERT_EQUAL(assemble_with_unreadable_log(&r, 5, 2), -EUCLEAN);
+    CU_ASSERT_EQUAL(assemble_with_unreadable_log(&r, 7, 2), 0);
+    rig_check(&r);
+    rig_end(&r);
+    crash_in_first_stripe(&r, 6, 4);
+    CU_ASSERT_EQUAL(assemble_with_unreadable_log(&r, 12, 3), -EUCLEAN);
+    CU_ASSERT_EQUAL(assemble_with_unreadable_log(&r, 14, 3), 0);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_it_is_refused_when_neither_log_nor_member_is_left(void)
+{
+    run_in_rt(too_few);
+}
+
 CU_TestInfo parity_log_tests[] = {
     {"records count until the next one is there", test_records_count_until_the_next_one_is_there},
+    {"a log that cannot be read does not hide the others",
+        test_a_log_that_cannot_be_read_does_not_hide_the_others},
+    {"either log of a stripe of raid6 suffices", test_either_log_of_a_stripe_of_raid6_suffices},
+    {"it is refused when neither log nor member is left",
+        test_it_is_refused_when_neither_log_nor_member_is_left},
     CU_TEST_INFO_NULL,
 };
