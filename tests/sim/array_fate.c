@@ -13,7 +13,6 @@
 
 #define STROKES_MAX    3u
 #define METADATA_BYTES (64u << 10)
-#define DATA_OFFSET    (1u << 20)
 
 static bool allowed(enum fault fault)
 {
@@ -40,10 +39,12 @@ static void blame(struct sim_disk *d, enum fault fault)
     fault_count(fault);
 }
 
-/* A place in the superblock, the bitmap, the data; or all of it. */
+/* A place in the superblock, the bitmap, the parity log, the data; or all of it. */
 static void choose_place(const struct sim_disk *d, uint64_t *offset, uint64_t *length)
 {
-    switch (draw(6)) {
+    uint64_t data = world->data_offset_bytes;
+
+    switch (draw(7)) {
     case 0:
         *offset = 4096;
         *length = 4096;
@@ -56,9 +57,13 @@ static void choose_place(const struct sim_disk *d, uint64_t *offset, uint64_t *l
         *offset = 0;
         *length = d->size_bytes;
         break;
+    case 3:
+        *offset = METADATA_BYTES;
+        *length = data - METADATA_BYTES;
+        break;
     default:
         *length = (1 + draw(64)) * 4096;
-        *offset = DATA_OFFSET + draw((d->size_bytes - DATA_OFFSET) / 4096) * 4096;
+        *offset = data + draw((d->size_bytes - data) / 4096) * 4096;
         *length = MIN(*length, d->size_bytes - *offset);
         break;
     }

@@ -16,7 +16,6 @@
 #include "block/member.h"
 #include "raid/superblock.h"
 
-#define DATA_OFFSET   (1u << 20) /* on all disks; the geometry's offsets begin there */
 #define SECTORS_MAX   8u
 #define TRANSFER_MAX  (SECTORS_MAX * 4096u)
 #define BITMAP_OFFSET 8192u
@@ -48,7 +47,7 @@ static struct lie choose_lie(void)
     if (l.parity)
         l.offset += at % world->chunk_bytes;
     l.length = MIN((1 + draw(SECTORS_MAX)) * block, run_bytes);
-    l.disk_offset = DATA_OFFSET + at;
+    l.disk_offset = world->data_offset_bytes + at;
     l.disk = array_disk_in_role(role);
     return l;
 }
@@ -97,7 +96,7 @@ static void write_there(const struct lie *l)
 /* Anywhere on that disk. */
 static void note_changes(const struct sim_disk *d, const char *before)
 {
-    for (uint64_t at = DATA_OFFSET; at < d->size_bytes; at += SIM_SECTOR_BYTES) {
+    for (uint64_t at = world->data_offset_bytes; at < d->size_bytes; at += SIM_SECTOR_BYTES) {
         static char now[SIM_SECTOR_BYTES];
         uint64_t offset, run_bytes;
         unsigned copy;
@@ -106,9 +105,10 @@ static void note_changes(const struct sim_disk *d, const char *before)
             continue;
         for (unsigned role = 0; role < world->members; role++)
             if (array_disk_in_role(role) == d &&
-                at - DATA_OFFSET < raid_geometry_member_bytes(&machine.geometry, role) &&
-                raid_geometry_unmap(
-                    &machine.geometry, role, at - DATA_OFFSET, &offset, &copy, &run_bytes) &&
+                at - world->data_offset_bytes <
+                    raid_geometry_member_bytes(&machine.geometry, role) &&
+                raid_geometry_unmap(&machine.geometry, role, at - world->data_offset_bytes, &offset,
+                    &copy, &run_bytes) &&
                 copy < RAID_COPY_P)
                 may_hold_anything(offset, SIM_SECTOR_BYTES);
     }

@@ -116,9 +116,9 @@ void array_look(void)
     note_roles(&c);
 }
 
-/* --- small chunks --- */
+/* --- small arrays --- */
 
-static void shrink(struct sim_disk *d)
+static void make_small(struct sim_disk *d)
 {
     unsigned char buf[MD_SUPERBLOCK_BYTES], bitmap[4096];
     struct md_bitmap_header h;
@@ -128,6 +128,9 @@ static void shrink(struct sim_disk *d)
     sim_disk_peek(d, buf, MD_SUPERBLOCK_OFFSET_BYTES, sizeof buf);
     if (md_superblock_decode(&sb, buf, NULL) || sb.level == 0)
         return;
+    sb.data_offset = world->data_offset_bytes / MD_SECTOR_BYTES;
+    md_superblock_encode(&sb, buf);
+    sim_disk_poke(d, buf, MD_SUPERBLOCK_OFFSET_BYTES, sizeof buf);
     at = (uint64_t)(MD_SUPERBLOCK_OFFSET + sb.bitmap_offset) * MD_SECTOR_BYTES;
     sim_disk_peek(d, bitmap, at, sizeof bitmap);
     if (md_bitmap_decode(&h, bitmap, NULL))
@@ -139,8 +142,18 @@ static void shrink(struct sim_disk *d)
     sim_disk_poke(d, bitmap, at, sizeof bitmap);
 }
 
-void array_shrink_bitmap_chunks(void)
+/* Between metadata and data of parity arrays is the log: room for many records, some, few, none. */
+static uint64_t choose_data_offset(void)
 {
+    static const unsigned kib[] = {1024, 384, 192, 192, 192, 192, 128};
+
+    return array_has_parity() ? kib[sim_below(&sim->random[SIM_ADMIN], ARRAY_LEN(kib))] << 10
+                              : ARRAY_DATA_OFFSET;
+}
+
+void array_make_small(void)
+{
+    world->data_offset_bytes = choose_data_offset();
     for (unsigned i = 0; i < sim->disk_count; i++)
-        shrink(&sim->disks[i]);
+        make_small(&sim->disks[i]);
 }

@@ -154,6 +154,17 @@ static int try_assemble(const struct found *f, unsigned flags, struct error *err
     return rc;
 }
 
+static void check_log(void)
+{
+    struct array_status *s = array_status(machine.array);
+
+    if (!s)
+        sim_fail("out of memory");
+    if (s->parity_log != array_has_log())
+        sim_fail("the array has %s parity log", s->parity_log ? "a" : "no");
+    free(s);
+}
+
 static void trace_members(void)
 {
     enum array_member_state states[SIM_DISKS_MAX];
@@ -185,17 +196,19 @@ static void note_copies_lost(const struct found *f)
             array_lose(i);
 }
 
-/* One that is dirty and lacks a member starts by its log, unless that cannot be read: then the
- * administrator accepts the loss. */
+/* One that is dirty and lacks a member starts by its log, unless there is none or it cannot be
+ * read: then the administrator accepts the loss. */
 static int assemble(const struct found *f, unsigned flags, struct error *err)
 {
     int rc = try_assemble(f, flags, err);
 
-    if (rc == -EUCLEAN && !world->bad_disks)
-        sim_fail("the array is refused although it has a log: %s", err->text);
     if (rc != -EUCLEAN)
         return rc;
-    array_log_lost();
+    if (array_has_log()) {
+        if (!world->bad_disks)
+            sim_fail("the array is refused although it has a log: %s", err->text);
+        array_log_lost();
+    }
     return try_assemble(f, flags | ARRAY_FORCE, err);
 }
 
@@ -218,6 +231,7 @@ void array_machine_assemble(void)
     }
     if (rc)
         sim_fail("the array cannot be assembled: %s", err.text);
+    check_log();
     machine.was_degraded = false;
     array_may_fail(); /* notes whether it is degraded */
     trace_members();
@@ -302,10 +316,12 @@ static bool find_whole(void)
         world->life = LIFE_NONE;
         return false;
     }
-    if (made)
+    if (made) {
         note_array();
-    else
+        world->data_offset_bytes = ARRAY_DATA_OFFSET;
+    } else {
         model_unpin(model); /* some of the copies may be gone */
+    }
     world->life = LIFE_LIVING;
     return true;
 }

@@ -10,8 +10,7 @@
 #include "array_world.h"
 #include "check_parity.h"
 
-#define DATA_OFFSET (1u << 20) /* on all disks */
-#define ROW_BYTES   4096u
+#define ROW_BYTES 4096u
 
 struct row {
     uint64_t
@@ -56,7 +55,7 @@ static bool copies_differ(uint64_t at, struct row *r)
     for (unsigned i = 0; i < r->role_count; i++) {
         r->roles[i] = copies[i].role;
         sim_disk_peek(array_disk_in_role(copies[i].role), pages[i > 0],
-            DATA_OFFSET + copies[i].offset_bytes, ROW_BYTES);
+            world->data_offset_bytes + copies[i].offset_bytes, ROW_BYTES);
         differ |= i && memcmp(pages[0], pages[1], ROW_BYTES) != 0;
     }
     return differ;
@@ -76,7 +75,8 @@ static bool stripe_is_unfit(uint64_t at, struct row *r)
         r->roles[i] = s.data[i];
     }
     for (unsigned role = 0; role < l.disks; role++) {
-        sim_disk_peek(array_disk_in_role(role), pages[role], DATA_OFFSET + at, ROW_BYTES);
+        sim_disk_peek(
+            array_disk_in_role(role), pages[role], world->data_offset_bytes + at, ROW_BYTES);
         blocks[role] = pages[role];
     }
     return check_parity_fits(&l, &s, blocks, ROW_BYTES) < ROW_BYTES;

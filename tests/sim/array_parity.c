@@ -4,7 +4,8 @@
  * (they are torn). The log mends those of which a part was written; of those that were written
  * whole, and were not yet flushed, data that are there are as good as ever, but what is worked out
  * may be anything: so with its member each sector that was being written is lost, until it is
- * written again. What was flushed before never is.
+ * written again. What was flushed before never is. Without a log all that a torn stripe had on that
+ * member is lost.
  *
  * Where stripes may be torn the bitmap says, looked at after the crash, before the log has been.
  */
@@ -13,7 +14,9 @@
 #include "array_world.h"
 #include "check_copies.h"
 
-#define PAGE_BYTES 4096u /* of members; a bit each in world->torn */
+#define PAGE_BYTES    4096u        /* of members; a bit each in world->torn */
+#define LOG_NEEDS_END (192u << 10) /* data begins there or later: two halves of 64 KiB from 64 on  \
+                                    */
 
 struct check_layout array_layout(void)
 {
@@ -28,6 +31,11 @@ struct check_layout array_layout(void)
 bool array_has_parity(void)
 {
     return world->level == 5 || world->level == 6;
+}
+
+bool array_has_log(void)
+{
+    return array_has_parity() && world->data_offset_bytes >= LOG_NEEDS_END;
 }
 
 /* Anything, from now on, until it is written. */
@@ -47,10 +55,10 @@ void array_parity_created(void)
 
 /* --- what is lost --- */
 
-static void lose_unsettled(uint64_t offset, uint64_t length)
+static void lose(uint64_t offset, uint64_t length)
 {
     for (uint64_t at = offset; at < offset + length; at += MODEL_SECTOR_BYTES)
-        if (!model_is_settled(model, at))
+        if (!array_has_log() || !model_is_settled(model, at))
             say_anything(at, MODEL_SECTOR_BYTES);
 }
 
@@ -63,7 +71,7 @@ static void lose_page(const struct check_layout *l, unsigned role, uint64_t memb
 
     for (unsigned i = 0; i < data; i++)
         if (s.data[i] == role)
-            lose_unsettled((number * data + i) * l->chunk_bytes + within, PAGE_BYTES);
+            lose((number * data + i) * l->chunk_bytes + within, PAGE_BYTES);
 }
 
 static void lose_role(unsigned role)

@@ -144,8 +144,9 @@ static void choose_array(void)
     if (s->level == 6 && one_in(SIM_ADMIN, 2)) /* for two to recover together */
         world->spares = MIN(2u, sim->disk_count - s->members);
     world->lacks = may_lack(s) && one_in(SIM_ADMIN, 12) ? (int)choose(SIM_ADMIN, s->members) : -1;
-    world->chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 4);
+    world->chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, array_has_parity() ? 5 : 4);
     world->bitmap_chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 5);
+    world->data_offset_bytes = ARRAY_DATA_OFFSET;
     world->member_bytes = s->level == 0 ? 0 : (64 * KIB) * (1 + choose(SIM_ADMIN, 3));
 }
 
@@ -200,7 +201,7 @@ static void after(enum sim_end end)
         model_killed(model);
     }
     if (world->plan == PLAN_CREATE && world->life == LIFE_LIVING && end == SIM_STOPPED)
-        array_shrink_bitmap_chunks();
+        array_make_small();
     if (!sim->failure[0] && world->life == LIFE_LIVING)
         array_look();
 }

@@ -34,6 +34,7 @@
 #define ARRAY_WORKERS_MAX 3u
 #define ARRAY_BYTES_MAX   (2u << 20)
 #define ARRAY_SECTORS_MAX (ARRAY_BYTES_MAX / SIM_SECTOR_BYTES)
+#define ARRAY_DATA_OFFSET (1u << 20) /* of such small members, unless asked for another */
 #define MILLISECOND_NS    UINT64_C(1000000)
 #define SECOND_NS         (1000 * MILLISECOND_NS)
 
@@ -65,7 +66,7 @@ struct array_world {
     unsigned members, spares;
     int lacks; /* created without a member in this role; -1: with all */
     char name[16];
-    uint64_t chunk_bytes, member_bytes, size_bytes, bitmap_chunk_bytes;
+    uint64_t chunk_bytes, member_bytes, size_bytes, bitmap_chunk_bytes, data_offset_bytes;
     uint8_t uuid[16];
     uint64_t torn; /* RAID5, RAID6: where parity may not fit since a crash (array_parity.c) */
     int role_of[SIM_DISKS_MAX]; /* of disks in sync when the last machine ended; -1: others */
@@ -150,6 +151,8 @@ void array_lose(unsigned disk);
 /* What the last machine has left; what an array did that was stopped. */
 void array_note_torn(const struct check_md *c);
 void array_note_stop(bool failed);
+/* Whether its members have room for a log against the write hole. */
+bool array_has_log(void);
 /* Its log cannot be read, and it was forced: nothing is known any more. */
 void array_log_lost(void);
 
@@ -170,8 +173,8 @@ void array_check_and_repair(const struct sim_disk *liar);
 void array_look(void);
 /* What check_md says of these disks. */
 bool array_examine_disks(struct check_md *c, uint32_t disks);
-/* After creation: bits for small chunks, as `mdadm --bitmap-chunk` makes them. */
-void array_shrink_bitmap_chunks(void);
+/* After creation: as `mdadm --bitmap-chunk --data-offset` would have made it. */
+void array_make_small(void);
 
 /* array_lies.c: in an array just assembled, and not started. */
 void array_lies(void);
