@@ -68,7 +68,14 @@ static const struct {
     {10, "far2", 2, 4},
     {10, "offset2", 2, 4},
     {10, "near3", 3, 4},
+    {5, "left-symmetric", 3, 4},
+    {5, "right-asymmetric", 3, 4},
+    {5, "parity-last", 3, 4},
+    {6, "left-symmetric", 4, 5},
+    {6, "right-asymmetric", 4, 5},
+    {6, "left-symmetric-6", 4, 5},
 };
+#define PARITY_MEMBER_UNIT (512 << 10) /* of a size that is soon synced, and looked at */
 
 bool admin_array_create(struct admin *a)
 {
@@ -81,6 +88,7 @@ bool admin_array_create(struct admin *a)
     unsigned spare_count = shapes[shape].level > 0 && sim_one_in(a->random, 4);
     uint32_t free_disks = host_free_disks(), members, spares;
     struct host_array *array = &host->then.arrays[slot < 0 ? 0 : slot];
+    json_t *params;
 
     if (slot < 0 || (unsigned)__builtin_popcount(free_disks) < count + spare_count)
         return false;
@@ -94,12 +102,14 @@ bool admin_array_create(struct admin *a)
         .unsettled = spares}; /* written last */
     host_name('a', array->name);
     host_take_disks(members | spares);
-    admin_change(a, "array.create",
-        json_pack("{s:s, s:i, s:s*, s:i, s:o, s:o, s:o}", "name", array->name, "level",
-            array->level, "layout", shapes[shape].layout, "chunk_bytes",
-            4096 << sim_below(a->random, 5), "members", admin_paths(members, 0), "spares",
-            admin_paths(spares, 0), "force", admin_force(a, members | spares)),
-        refusals);
+    params = json_pack("{s:s, s:i, s:s*, s:i, s:o, s:o, s:o}", "name", array->name, "level",
+        array->level, "layout", shapes[shape].layout, "chunk_bytes",
+        4096 << sim_below(a->random, 5), "members", admin_paths(members, 0), "spares",
+        admin_paths(spares, 0), "force", admin_force(a, members | spares));
+    if (host_has_parity(array))
+        json_object_set_new(params, "member_bytes",
+            json_integer((2 + (json_int_t)sim_below(a->random, 3)) * PARITY_MEMBER_UNIT));
+    admin_change(a, "array.create", params, refusals);
     if (!trouble_beyond())
         host->now.arrays[slot].unsettled = 0;
     return true;

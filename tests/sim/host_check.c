@@ -73,7 +73,18 @@ static void check_members(unsigned slot)
         fail("array %s on the disks: %s", a->name, c->problems.text);
 }
 
-/* The PVs of a group; 0: it stands on an array that is being changed. */
+/* What is missing is worked out from what the log is yet to put right. */
+static bool awaits_log(const struct check_md *c)
+{
+    bool complete = true;
+
+    for (unsigned i = 0; i < c->raid_disks; i++)
+        complete =
+            complete && c->members[i] >= 0 && c->disks[c->members[i]].state == CHECK_MD_IN_SYNC;
+    return c->layout.parity && c->dirty && !complete;
+}
+
+/* The PVs of a group; 0: it stands on an array that is being changed, or incomplete. */
 static unsigned find_pvs(unsigned group, struct check_disk *pvs)
 {
     const struct host_group *g = &host->now.groups[group];
@@ -82,7 +93,7 @@ static unsigned find_pvs(unsigned group, struct check_disk *pvs)
     for (unsigned i = 0; i < HOST_ARRAYS; i++) {
         if (!(g->arrays & 1u << i))
             continue;
-        if (!array_untouched(i))
+        if (!array_untouched(i) || awaits_log(&arrays[i]))
             return 0;
         pvs[count++] = check_array(&arrays[i], host->now.arrays[i].name);
     }

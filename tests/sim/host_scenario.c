@@ -164,6 +164,8 @@ static void end_machine(enum sim_end end)
             else if (end == SIM_KILLED)
                 model_killed(&host_models[i]);
         }
+    if (end != SIM_STOPPED || host->trouble == HOST_TROUBLE_BEYOND) /* arrays may have failed */
+        host_tear();
     if (!*sim->failure)
         host_check();
 }

@@ -116,8 +116,8 @@ static void read_array(const json_t *array, struct host_state *seen)
     a->raid_disks = (uint32_t)number_of(array, "raid_disks");
     json_array_foreach (json_object_get(array, "members"), i, member)
         read_member(member, a);
-    a->loose = a->in_sync < a->raid_disks || number_of(array, "unsynced_bytes") > 0 ||
-               (a->attached & host->victims);
+    a->unsynced = number_of(array, "unsynced_bytes") > 0;
+    a->loose = a->in_sync < a->raid_disks || a->unsynced || (a->attached & host->victims);
     if (slot < 0)
         read_ghost(a);
     else if (!strcmp(text_of(array, "state"), "failed"))

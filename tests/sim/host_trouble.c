@@ -97,13 +97,24 @@ static const struct {
 };
 #define BEYOND_TROUBLES 4u /* of them: those after which a disk is as good as before */
 
+/* A RAID6 that has lost one, or may have, and nothing else. */
+static bool can_lose_another(const struct host_array *a)
+{
+    unsigned lost =
+        a->raid_disks - a->in_sync + (unsigned)__builtin_popcount(a->members & host->victims);
+
+    return a->level == 6 && lost == 1 && !a->replacing && !(a->unsettled & ~host->victims);
+}
+
 /* An array with all copies good, of which nothing is being changed. */
 static bool can_lose_one(unsigned slot)
 {
     const struct host_array *a = &host->now.arrays[slot];
 
-    return a->presence == HOST_THERE && a->level > 0 && a->in_sync == a->raid_disks && !a->loose &&
-           !a->unsettled && (!host->changing || !memcmp(a, &host->then.arrays[slot], sizeof *a));
+    if (a->presence != HOST_THERE || a->level == 0 ||
+        (host->changing && memcmp(a, &host->then.arrays[slot], sizeof *a)))
+        return false;
+    return (a->in_sync == a->raid_disks && !a->loose && !a->unsettled) || can_lose_another(a);
 }
 
 /* A member of such an array, which it may lose from now on; -1: there is none. */
@@ -113,7 +124,8 @@ static int choose_victim(void)
 
     for (unsigned i = 0; i < HOST_ARRAYS; i++)
         for (unsigned d = 0; d < HOST_DISKS && can_lose_one(i); d++)
-            if (host->now.arrays[i].members & ~host->now.arrays[i].spares & 1u << d) {
+            if (host->now.arrays[i].members & ~(host->now.arrays[i].spares | host->victims) &
+                1u << d) {
                 slots[count] = i;
                 fit[count++] = d;
             }

@@ -2,8 +2,8 @@
 /*
  * What goes wrong on a simulated host besides cuts. A seed has one kind, or none:
  *
- * - members: at most one disk of an array with copies at a time, and only while all its copies are
- *   good: nobody notices.
+ * - members: at most one disk of an array with redundancy at a time, of RAID6 two, and only while
+ *   all the others are good: nobody notices.
  * - single: errors in the data of disks without copies, which may then be handed on.
  * - files: small files cannot be written: what has been done may not be remembered.
  * - beyond: errors of any disks, also of all copies. Until the machine ends anything may fail; the

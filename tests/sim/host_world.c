@@ -179,10 +179,45 @@ static void pin_or_not(void)
     }
 }
 
+/* What is not on the disks for good may be anything, until it is written. */
+static void lose_unsettled(struct model *m)
+{
+    for (uint64_t at = 0; at < (uint64_t)m->sector_count * MODEL_SECTOR_BYTES;
+         at += MODEL_SECTOR_BYTES)
+        if (!model_is_settled(m, at))
+            model_write_end(
+                m, model_write_begin(m, MODEL_UNUSED, at, MODEL_SECTOR_BYTES, NULL), true, true);
+}
+
+static void lose_volumes(unsigned array)
+{
+    for (unsigned i = 0; i < HOST_VOLUMES; i++) {
+        const struct host_volume *v = &host->now.volumes[i];
+
+        if (v->there && (host->now.groups[v->group].arrays & 1u << array))
+            lose_unsettled(&host_models[i]);
+    }
+}
+
 void host_loosen(unsigned array)
 {
-    host->now.arrays[array].loose = host->then.arrays[array].loose = true;
+    struct host_array *a = &host->now.arrays[array];
+
+    if (host_has_parity(a) && a->unsynced)
+        lose_volumes(array);
+    a->loose = host->then.arrays[array].loose = true;
     pin_or_not();
+}
+
+void host_tear(void)
+{
+    for (unsigned i = 0; i < HOST_ARRAYS; i++) {
+        struct host_array *a = &host->now.arrays[i];
+
+        a->unsynced = host->then.arrays[i].unsynced = true;
+        if (host_has_parity(a) && a->loose)
+            lose_volumes(i);
+    }
 }
 
 void host_begin_volume(unsigned volume, uint64_t size_bytes)

@@ -51,6 +51,7 @@ struct host_array {
     bool fleeting;      /* what came up of one whose destruction was cut off: may go again */
     bool replacing;     /* as last seen */
     bool loose;         /* a copy that was read may be lost before the others are like it */
+    bool unsynced;      /* parity may not fit somewhere; as last seen, or since a cut */
     uint32_t unsettled; /* that may take part or not: of a replacement, which ends by itself */
 };
 
@@ -116,8 +117,16 @@ void host_compare(const struct host_state *seen);
 void host_done(void);
 void host_refused(void);
 
+static inline bool host_has_parity(const struct host_array *a)
+{
+    return a->presence != HOST_ABSENT && a->level >= 5 && a->level <= 6;
+}
+
 /* Before a member that serves may go. */
 void host_loosen(unsigned array);
+/* A machine has ended in the middle of things: where parity may not fit, members that are not there
+ * take with them what was being written (docs/formats.md). */
+void host_tear(void);
 /* What the volume will hold when it has been made: zeros. */
 void host_begin_volume(unsigned volume, uint64_t size_bytes);
 
