@@ -37,9 +37,12 @@
     X(STRIPE_UNLOCKED, "stripe-unlocked", "recovery and resync race writes to a stripe")           \
     X(NO_PARITY_LOG, "no-parity-log", "parts of stripes are written without a record in the log")  \
     X(LOG_NOT_DURABLE, "log-not-durable", "a record of the log is not durable before the write")   \
+    X(LOG_AFTER_DATA, "log-after-data", "the log's record is written after data and parity")       \
     X(LOG_FORGOTTEN, "log-forgotten", "a stripe with a record is written without another")         \
     X(LOG_NOT_VOID, "log-not-void", "records of an older run of the array are done again")         \
     X(LOG_OLDEST_FIRST, "log-oldest-first", "of records of the same stripe the oldest counts")     \
+    X(LOG_REUSED_EARLY, "log-reused-early", "half a log is reused before its data is flushed")     \
+    X(LOG_FLOOR_IGNORED, "log-floor-ignored", "records that the log says are void are done again") \
     X(PARITY_OF_CHANGING, "parity-of-changing", "parity is of memory that may change")             \
     X(TEXT_AFTER_HEADER, "text-after-header",                                                      \
         "LVM2 metadata is committed before its text is durable")                                   \

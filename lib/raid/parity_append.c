@@ -80,7 +80,7 @@ static int switch_half(struct array *a, struct member_log *log)
         spin_lock(&log->lock);
     }
     spin_unlock(&log->lock);
-    rc = other->count ? array_flush_members(a) : 0;
+    rc = other->count && !MUTANT(LOG_REUSED_EARLY) ? array_flush_members(a) : 0;
     if (rc)
         return rc;
     log->half = !log->half;

@@ -156,7 +156,7 @@ static uint64_t floor_of(const struct replay *r, const struct member *m)
 
 static bool is_void(const struct replay *r, const struct found *f)
 {
-    return !f->member || f->sequence < floor_of(r, f->member);
+    return !f->member || (f->sequence < floor_of(r, f->member) && !MUTANT(LOG_FLOOR_IGNORED));
 }
 
 /* Blocks may have been smaller than what the members have now. */

@@ -307,9 +307,11 @@ static int write_logged(struct update *u, struct stripe *stretches, unsigned cou
     struct log_hold hold = {.count = 0};
     int rc = 0;
 
-    if (parity_log_most_bytes(u->a))
+    if (MUTANT(LOG_AFTER_DATA))
+        rc = stripes_write(stretches, count, u->flags);
+    if (!rc && parity_log_most_bytes(u->a))
         rc = parity_log_append(u->a, stretches, count, &hold);
-    if (!rc)
+    if (!rc && !MUTANT(LOG_AFTER_DATA))
         rc = stripes_write(stretches, count, u->flags);
     parity_log_release(&hold);
     return rc;
