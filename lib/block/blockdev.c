@@ -18,6 +18,7 @@
 
 #define USED_EXCLUSIVELY 0x80000000u
 #define BYTES_CHUNK      (256u << 10)
+#define PATIENCE_NS      UINT64_C(5000000)
 
 int blockdev_init(
     struct blockdev *d, const struct blockdev_ops *ops, const char *name, uint64_t size_bytes)
@@ -53,11 +54,12 @@ static bool range_valid(const struct blockdev *d, uint64_t offset, uint64_t leng
 }
 
 static const unsigned allowed_flags[BLOCK_KINDS] = {
-    [BLOCK_READ] = BLOCK_BACKGROUND,
-    [BLOCK_WRITE] = BLOCK_BACKGROUND | BLOCK_FUA | BLOCK_STABLE,
-    [BLOCK_FLUSH] = BLOCK_BACKGROUND,
-    [BLOCK_DISCARD] = BLOCK_BACKGROUND,
-    [BLOCK_WRITE_ZEROES] = BLOCK_BACKGROUND | BLOCK_FUA | BLOCK_MAY_UNMAP | BLOCK_FAST,
+    [BLOCK_READ] = BLOCK_BACKGROUND | BLOCK_PATIENT,
+    [BLOCK_WRITE] = BLOCK_BACKGROUND | BLOCK_PATIENT | BLOCK_FUA | BLOCK_STABLE,
+    [BLOCK_FLUSH] = BLOCK_BACKGROUND | BLOCK_PATIENT,
+    [BLOCK_DISCARD] = BLOCK_BACKGROUND | BLOCK_PATIENT,
+    [BLOCK_WRITE_ZEROES] =
+        BLOCK_BACKGROUND | BLOCK_PATIENT | BLOCK_FUA | BLOCK_MAY_UNMAP | BLOCK_FAST,
 };
 
 /* 1: to be done; 0: there is nothing to do; -errno. */
@@ -104,10 +106,9 @@ static void count(const struct block_op *op)
     add(&c->bytes[op->kind], op->length);
 }
 
-int blockdev_run(struct block_op *ops, unsigned n)
+static void run_once(struct block_op *ops, unsigned n)
 {
     struct block_batch batch = {0};
-    int first = 0;
 
     for (unsigned i = 0; i < n; i++) {
         ops[i].result = admit(&ops[i]);
@@ -117,7 +118,18 @@ int blockdev_run(struct block_op *ops, unsigned n)
         block_batch_add(&batch, &ops[i]);
     }
     block_batch_wait(&batch);
+}
+
+int blockdev_run(struct block_op *ops, unsigned n)
+{
+    int first = 0;
+
+    run_once(ops, n);
     for (unsigned i = 0; i < n; i++) {
+        while (ops[i].result == -ENOMEM && ops[i].flags & BLOCK_PATIENT) {
+            co_sleep_ns(PATIENCE_NS);
+            run_once(&ops[i], 1);
+        }
         count(&ops[i]);
         first = first ? first : ops[i].result;
     }
@@ -226,11 +238,14 @@ static int run_bytes(struct blockdev *d, void *to, const void *from, uint64_t of
 {
     uint64_t start = round_down(offset, d->logical_block_bytes);
     uint64_t blocks = round_up(offset + length, d->logical_block_bytes) - start;
-    char *buf = io_buffer_get(blocks);
+    char *buf;
     int rc = 0;
 
-    if (!buf)
-        return -ENOMEM;
+    while (!(buf = io_buffer_get(blocks))) {
+        if (!(flags & BLOCK_PATIENT))
+            return -ENOMEM;
+        co_sleep_ns(PATIENCE_NS);
+    }
     if (to || blocks != length)
         rc = blockdev_read(d, buf, start, blocks);
     if (!rc && to)

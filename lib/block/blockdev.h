@@ -36,6 +36,7 @@ struct block_batch;
 #define BLOCK_MAY_UNMAP  4u  /* write_zeroes: space may be given back */
 #define BLOCK_FAST       8u  /* write_zeroes: -EOPNOTSUPP rather than write bytes */
 #define BLOCK_BACKGROUND 16u /* resync and the like: not counted as a guest's */
+#define BLOCK_PATIENT    32u /* waits for memory, never -ENOMEM: that would pass for the device's */
 
 enum block_kind {
     BLOCK_READ,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "block/fault.h"
 #include "block/member.h"
 
 extern CU_TestInfo blockdev_tests[];
@@ -452,6 +453,40 @@ static void test_counts(void)
     run_in_rt(counts);
 }
 
+/* In any kind of operation, for a while. */
+static void patience(void)
+{
+    struct blockdev *memory, *d;
+    char buf[4096] = "";
+
+    CU_ASSERT_EQUAL(member_memory("memory", MIB, 512, &memory), 0);
+    CU_ASSERT_EQUAL(fault_create(memory, &d), 0);
+    for (enum block_kind kind = BLOCK_READ; kind < BLOCK_KINDS; kind++) {
+        struct fault_rule rule = {.kind = kind, .times = 3, .error = -ENOMEM};
+        struct iovec iov = {buf, sizeof buf};
+        struct block_op op = {.kind = kind, .dev = d, .iov = &iov, .iov_count = 1};
+
+        if (kind == BLOCK_DISCARD || kind == BLOCK_WRITE_ZEROES)
+            op.length = sizeof buf;
+        fault_add(d, &rule);
+        CU_ASSERT_EQUAL(blockdev_run(&op, 1), -ENOMEM);
+        op.flags = BLOCK_PATIENT;
+        CU_ASSERT_EQUAL(blockdev_run(&op, 1), 0);
+        CU_ASSERT_EQUAL(blockdev_run(&op, 1), 0);
+        fault_clear(d);
+        rule.error = -EIO;
+        fault_add(d, &rule);
+        CU_ASSERT_EQUAL(blockdev_run(&op, 1), -EIO);
+        fault_clear(d);
+    }
+    blockdev_close(d);
+}
+
+static void test_patience(void)
+{
+    run_in_rt(patience);
+}
+
 static void uses(void)
 {
     struct strict *s = strict_create(STRICT_LAYER, MIB);
@@ -486,6 +521,7 @@ CU_TestInfo blockdev_tests[] = {
     {"batches over two devices", test_batches},
     {"extents and unused", test_hints},
     {"counts", test_counts},
+    {"who is patient waits for memory", test_patience},
     {"users", test_uses},
     CU_TEST_INFO_NULL,
 };
