@@ -212,7 +212,8 @@ static unsigned flush_batch(
         if (!m || (MUTANT(SKIP_FLUSH) && *next == 2))
             continue;
         targets[count] = m;
-        ops[count++] = (struct block_op){.kind = BLOCK_FLUSH, .dev = m->dev};
+        ops[count++] =
+            (struct block_op){.kind = BLOCK_FLUSH, .flags = BLOCK_PATIENT, .dev = m->dev};
     }
     return count;
 }

@@ -284,6 +284,13 @@ void array_resume(struct array *a);
  * faulty, recorded. update is not held. -EIO: the array has failed. */
 int array_flush_members(struct array *a);
 
+static inline int member_flush(struct member *m)
+{
+    struct block_op op = {.kind = BLOCK_FLUSH, .flags = BLOCK_PATIENT, .dev = m->dev};
+
+    return blockdev_run(&op, 1);
+}
+
 /* members.c */
 struct member *member_new(struct blockdev *dev, const struct md_superblock *sb);
 void member_free(struct member *m);

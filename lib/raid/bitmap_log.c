@@ -156,11 +156,11 @@ int bitmap_log_write_all(struct array *a, struct member *m)
 
     for (uint64_t done = 0; b->on_disk && !rc && done < b->image_bytes;) {
         uint64_t bytes = MIN(b->image_bytes - done, (uint64_t)STAGING_PAGES * PAGE_BYTES);
-        rc = blockdev_write_bytes(
-            m->dev, b->image + done, b->offset_bytes + done, bytes, BLOCK_BACKGROUND);
+        rc = blockdev_write_bytes(m->dev, b->image + done, b->offset_bytes + done, bytes,
+            BLOCK_BACKGROUND | BLOCK_PATIENT);
         done += bytes;
     }
-    return rc ? rc : blockdev_flush(m->dev);
+    return rc ? rc : member_flush(m);
 }
 
 /* Copies the first run of changed pages; 0: there are none. The lock is held. */
@@ -206,7 +206,7 @@ static int write_staged(struct array *a, uint64_t offset, uint64_t bytes)
     for (unsigned i = 0; i < count; i++)
         b->ops[i] = (struct block_op){
             .kind = BLOCK_WRITE,
-            .flags = BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND,
+            .flags = BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND | BLOCK_PATIENT,
             .dev = b->targets[i]->dev,
             .iov = &iov,
             .iov_count = 1,

@@ -17,25 +17,28 @@
 int array_place_member(
     struct array *a, struct member *m, unsigned role, enum array_member_state state, bool by_bitmap)
 {
-    int rc;
+    int rc, written;
 
     array_quiesce(a);
     co_mutex_lock(&a->update);
-    if (bitmap_log_write_all(a, m) || parity_log_add_member(a, m)) {
+    rc = bitmap_log_write_all(a, m);
+    if (!rc)
+        rc = parity_log_add_member(a, m);
+    if (rc && rc != -ENOMEM)
         members_fail(a, &m, 1);
-    } else {
+    if (!rc) {
         m->role = (int)role;
         m->by_bitmap = by_bitmap;
         atomic_store(&m->recovered_bytes, 0);
         atomic_store(&m->state, state);
     }
     members_settle(a);
-    rc = members_write_superblocks(a);
+    written = members_write_superblocks(a);
     co_mutex_unlock(&a->update);
     array_resume(a);
     array_changed(a);
     array_wake(a);
-    return rc;
+    return rc == -ENOMEM ? rc : written;
 }
 
 void array_unplace_member(struct array *a, struct member *m)

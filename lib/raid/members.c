@@ -310,7 +310,7 @@ void members_catch_up(struct array *a)
             compose_member(a, m);
         if (blockdev_write(m->dev, m->buf, MD_SUPERBLOCK_OFFSET_BYTES,
                 round_up(md_superblock_bytes(&m->sb), m->dev->logical_block_bytes),
-                BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND))
+                BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND | BLOCK_PATIENT))
             members_fail(a, &m, 1);
     }
 }
@@ -338,7 +338,7 @@ static void put_target(struct array *a, unsigned at, struct member *m)
     a->sb_targets[at] = m;
     a->sb_ops[at] = (struct block_op){
         .kind = BLOCK_WRITE,
-        .flags = BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND,
+        .flags = BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND | BLOCK_PATIENT,
         .dev = m->dev,
         .iov = &m->buf_iov,
         .iov_count = 1,

@@ -31,7 +31,7 @@ static struct block_op op_for(
 {
     return (struct block_op){
         .kind = w->kind,
-        .flags = w->flags,
+        .flags = w->flags | BLOCK_PATIENT,
         .dev = m->dev,
         .iov = w->iov,
         .iov_count = w->iov_count,

@@ -77,7 +77,7 @@ static int read_copies(struct window *w)
             continue;
         iov[count] = (struct iovec){c->data, w->length};
         ops[count] = (struct block_op){.kind = BLOCK_READ,
-            .flags = BLOCK_BACKGROUND,
+            .flags = BLOCK_BACKGROUND | BLOCK_PATIENT,
             .dev = c->member->dev,
             .iov = &iov[count],
             .iov_count = 1,
@@ -175,7 +175,7 @@ static void overwrite(struct window *w, const struct copy *c, struct member *m)
     struct iovec iov = {w->copies[w->first].data, w->length};
 
     if (blockdev_writev(m->dev, &iov, 1, m->data_offset_bytes + c->place.offset_bytes,
-            BLOCK_STABLE | BLOCK_BACKGROUND))
+            BLOCK_STABLE | BLOCK_BACKGROUND | BLOCK_PATIENT))
         members_fail(w->a, &m, 1);
 }
 

@@ -195,7 +195,7 @@ static int write_record(struct array *a, struct member *m, struct batch *b)
     parity_record_encode(&b->record, header);
     b->iov[0] = (struct iovec){header, PARITY_RECORD_HEADER_BYTES};
     rc = blockdev_writev(m->dev, b->iov, b->iov_count, at,
-        MUTANT(LOG_NOT_DURABLE) ? BLOCK_STABLE : BLOCK_FUA | BLOCK_STABLE);
+        BLOCK_STABLE | BLOCK_PATIENT | (MUTANT(LOG_NOT_DURABLE) ? 0 : BLOCK_FUA));
     io_buffer_put(header, PARITY_RECORD_HEADER_BYTES);
     return rc;
 }

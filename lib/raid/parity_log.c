@@ -81,7 +81,7 @@ static int wipe(struct member *m)
 
     for (unsigned i = 0; i < 2 && !rc; i++)
         rc = array_fill_page(m->dev, 0, m->log->start_bytes + i * m->log->half_bytes);
-    return rc ? rc : blockdev_flush(m->dev);
+    return rc ? rc : member_flush(m);
 }
 
 int parity_log_add_member(struct array *a, struct member *m)

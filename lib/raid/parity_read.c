@@ -68,7 +68,8 @@ static int read_inside(
     uint64_t member_offset = at.stripe * a->geometry.chunk_bytes + at.offset_bytes;
 
     if (m) {
-        if (!blockdev_readv(m->dev, iov, iov_count, m->data_offset_bytes + member_offset, 0))
+        if (!blockdev_readv(
+                m->dev, iov, iov_count, m->data_offset_bytes + member_offset, BLOCK_PATIENT))
             return 0;
         atomic_fetch_add(&m->errors, 1);
     }

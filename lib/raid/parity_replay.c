@@ -171,8 +171,9 @@ static bool makes_sense(const struct array *a, const struct parity_entry *e)
 
 static void write_part(struct member *m, struct array *a, const struct span *part, const void *data)
 {
-    if (array_writable(m) && blockdev_write_bytes(m->dev, data, m->data_offset_bytes + part->start,
-                                 part->end - part->start, BLOCK_STABLE | BLOCK_BACKGROUND))
+    if (array_writable(m) &&
+        blockdev_write_bytes(m->dev, data, m->data_offset_bytes + part->start,
+            part->end - part->start, BLOCK_STABLE | BLOCK_BACKGROUND | BLOCK_PATIENT))
         members_fail(a, &m, 1);
 }
 
@@ -254,7 +255,7 @@ static void flush_all(struct array *a)
     list_for_each (it, &a->members) {
         struct member *m = container_of(it, struct member, link);
 
-        if (array_writable(m) && blockdev_flush(m->dev))
+        if (array_writable(m) && member_flush(m))
             members_fail(a, &m, 1);
     }
 }

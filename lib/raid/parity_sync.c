@@ -277,8 +277,8 @@ static int fetch_itself(
 
     if (!m)
         return -EIO;
-    rc = blockdev_readv(
-        m->dev, &iov, 1, m->data_offset_bytes + member_offset_bytes, BLOCK_BACKGROUND);
+    rc = blockdev_readv(m->dev, &iov, 1, m->data_offset_bytes + member_offset_bytes,
+        BLOCK_BACKGROUND | BLOCK_PATIENT);
     if (rc)
         atomic_fetch_add(&m->errors, 1);
     return rc;

@@ -40,7 +40,7 @@ static unsigned gather(struct array *a, const struct rows *rows, unsigned *next,
         targets[count] = m;
         ops[count++] = (struct block_op){
             .kind = BLOCK_WRITE_ZEROES,
-            .flags = rows->flags,
+            .flags = rows->flags | BLOCK_PATIENT,
             .dev = m->dev,
             .offset = m->data_offset_bytes + rows->first * chunk_bytes,
             .length = (rows->end - rows->first) * chunk_bytes,

@@ -93,7 +93,7 @@ static int read_copy(
     if (!m)
         return -EIO;
     return blockdev_readv(
-        m->dev, r->iov, r->iov_count, m->data_offset_bytes + copy->offset_bytes, 0);
+        m->dev, r->iov, r->iov_count, m->data_offset_bytes + copy->offset_bytes, BLOCK_PATIENT);
 }
 
 void mirror_correct(
@@ -101,10 +101,11 @@ void mirror_correct(
 {
     struct iovec iov = {buf, length};
     uint64_t offset = m->data_offset_bytes + member_offset_bytes;
-    int rc = blockdev_writev(m->dev, &iov, 1, offset, BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND);
+    int rc = blockdev_writev(
+        m->dev, &iov, 1, offset, BLOCK_FUA | BLOCK_STABLE | BLOCK_BACKGROUND | BLOCK_PATIENT);
 
     if (!rc)
-        rc = blockdev_readv(m->dev, &iov, 1, offset, BLOCK_BACKGROUND);
+        rc = blockdev_readv(m->dev, &iov, 1, offset, BLOCK_BACKGROUND | BLOCK_PATIENT);
     if (!rc) {
         atomic_fetch_add(&m->errors_corrected, 1);
         array_changed(a);
@@ -212,8 +213,8 @@ int mirror_fetch(struct array *a, const unsigned *roles, unsigned role_count,
             struct member *m = array_readable(a, copies[i].role);
             if (!m || (copies[i].role == roles[0]) != (pass == 0))
                 continue;
-            rc = blockdev_readv(
-                m->dev, &iov, 1, m->data_offset_bytes + copies[i].offset_bytes, BLOCK_BACKGROUND);
+            rc = blockdev_readv(m->dev, &iov, 1, m->data_offset_bytes + copies[i].offset_bytes,
+                BLOCK_BACKGROUND | BLOCK_PATIENT);
             if (rc)
                 atomic_fetch_add(&m->errors, 1);
         }

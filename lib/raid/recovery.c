@@ -240,7 +240,7 @@ static void write_takers(struct array *a, const struct piece *p, struct member *
         iov[i] = (struct iovec){data[MUTANT(RECOVERY_ONE_BLOCK) ? 0 : i], p->length};
         ops[i] = (struct block_op){
             .kind = BLOCK_WRITE,
-            .flags = BLOCK_STABLE | BLOCK_BACKGROUND,
+            .flags = BLOCK_STABLE | BLOCK_BACKGROUND | BLOCK_PATIENT,
             .dev = takers[i]->dev,
             .iov = &iov[i],
             .iov_count = 1,

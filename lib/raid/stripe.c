@@ -110,7 +110,7 @@ static struct block_op op_for(const struct stripe *s, enum block_kind kind, stru
 {
     return (struct block_op){
         .kind = kind,
-        .flags = flags,
+        .flags = flags | BLOCK_PATIENT,
         .dev = m->dev,
         .iov = iov,
         .iov_count = 1,

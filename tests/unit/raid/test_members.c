@@ -3,6 +3,7 @@
 #include "rig.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arith.h"
@@ -320,7 +321,62 @@ static void test_a_failure_to_rise_leaves_nobody_two_updates_behind(void)
     run_in_rt(nobody_two_behind);
 }
 
+static const enum block_kind kinds[] = {BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_WRITE_ZEROES};
+
+static void run_short_of_memory(struct rig *r)
+{
+    for (unsigned n = 0; n < 60; n++) {
+        for (unsigned i = 0; i < r->disk_count; i++)
+            fault_add(r->disks[i].fault,
+                &(struct fault_rule){
+                    .kind = kinds[n % ARRAY_LEN(kinds)], .times = 1, .error = -ENOMEM});
+        rig_work(r, 4);
+    }
+}
+
+static void memory_for(int level, uint32_t layout, unsigned members)
+{
+    struct array_status *s;
+    struct rig r;
+
+    rig_init(&r, members + 1);
+    for (unsigned i = 0; i < r.disk_count; i++)
+        rig_resize_disk(&r, i, 2u << 20);
+    rig_create(&r, level, layout, members, 1);
+    array_start(r.array);
+    run_short_of_memory(&r);
+    CU_ASSERT_EQUAL(array_replace(r.array, "d0", NULL, NULL), 0);
+    run_short_of_memory(&r);
+    rig_settle(&r);
+    CU_ASSERT_EQUAL(array_sync(r.array, ARRAY_RESYNC, NULL), 0);
+    run_short_of_memory(&r);
+    s = array_status(r.array);
+    CU_ASSERT_EQUAL(s->missing, 0);
+    CU_ASSERT_EQUAL(s->sync.result, 0);
+    for (unsigned i = 0; i < s->member_count; i++) {
+        CU_ASSERT_EQUAL(s->members[i].errors, 0);
+        CU_ASSERT_EQUAL(s->members[i].state == MEMBER_FAULTY, !strcmp(s->members[i].name, "d0"));
+    }
+    free(s);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void memory(void)
+{
+    memory_for(1, 0, 2);
+    memory_for(10, RAID10_LAYOUT_NEAR(2), 4);
+    memory_for(5, RAID5_LAYOUT_LEFT_SYMMETRIC, 3);
+    memory_for(6, RAID5_LAYOUT_LEFT_SYMMETRIC, 5);
+}
+
+static void test_who_lacks_memory_does_not_blame_a_member(void)
+{
+    run_in_rt(memory);
+}
+
 CU_TestInfo members_tests[] = {
+    {"who lacks memory does not blame a member", test_who_lacks_memory_does_not_blame_a_member},
     {"a failure is recorded before the write returns",
         test_a_failure_is_recorded_before_the_write_returns},
     {"a write that skips a failed member waits for the record",
