@@ -31,7 +31,7 @@ struct golden {
     struct golden_member members[GOLDEN_MEMBERS_MAX];
 };
 
-/* The arrays of levels 0, 1 and 10 with metadata 1.2 that we take; NULL ends the list. */
+/* The arrays that we take; NULL ends the list. */
 extern const char *const golden_ours[];
 
 struct golden *golden_load(const char *name);

@@ -525,6 +525,7 @@ static const struct {
     unsigned missing, stale, spares, readd;
     bool dirty, bitmap;
     uint64_t from;
+    uint64_t recovered; /* of the only member that recovers */
 } golden[] = {
     {"raid0-64k-uneven-alternate", 0, 0, 0, 0, false, false, UINT64_MAX},
     {"raid1-2-crash-bitmap", 0, 0, 0, 0, true, true, 0},
@@ -536,6 +537,18 @@ static const struct {
     {"raid10-n2-64k-4-degraded2", 2, 2, 0, 2, false, true, UINT64_MAX},
     {"raid10-n2-64k-4-spare", 0, 0, 1, 0, false, false, UINT64_MAX},
     {"raid10-n2-64k-4-synced-bitmap", 0, 0, 0, 0, false, true, UINT64_MAX},
+    {"raid5-64k-3-spare", 0, 0, 1, 0, false, false, UINT64_MAX},
+    {"raid5-64k-4-crash-bitmap", 0, 0, 0, 0, true, true, 0},
+    {"raid5-64k-4-crash-nobitmap", 0, 0, 0, 0, true, false, 0},
+    {"raid5-64k-4-created-missing", 1, 0, 0, 0, false, false, UINT64_MAX},
+    {"raid5-64k-4-degraded", 1, 1, 0, 0, false, false, UINT64_MAX},
+    {"raid5-64k-4-degraded-bitmap", 1, 1, 0, 1, false, true, UINT64_MAX},
+    {"raid5-64k-4-force-resync-unfinished", 0, 0, 0, 0, true, false, 4096 * 512},
+    {"raid5-64k-4-resync-unfinished", 1, 0, 0, 0, false, false, UINT64_MAX, 4096 * 512},
+    {"raid5-64k-4-synced-bitmap", 0, 0, 0, 0, false, true, UINT64_MAX},
+    {"raid6-64k-5-degraded1", 1, 1, 0, 0, false, false, UINT64_MAX},
+    {"raid6-64k-5-resync-unfinished", 0, 0, 0, 0, true, false, 4096 * 512},
+    {"raid6-64k-6-synced-bitmap", 0, 0, 0, 0, false, true, UINT64_MAX},
 };
 
 static void test_golden(void)
@@ -547,6 +560,7 @@ static void test_golden(void)
         struct golden_candidates *c = golden_decode(g);
         struct raid_geometry geometry;
         unsigned stale = 0, spares = 0, readd = 0;
+        uint64_t recovered = 0;
 
         CU_ASSERT_EQUAL_FATAL(
             raid_assembly_decide(&a, &geometry, c->candidates, c->count, false, NULL), 0);
@@ -554,6 +568,8 @@ static void test_golden(void)
             stale += a.candidates[i].use == RAID_USE_STALE;
             spares += a.candidates[i].use == RAID_USE_SPARE;
             readd += a.candidates[i].may_readd;
+            if (a.candidates[i].use == RAID_USE_RECOVERING)
+                recovered += a.candidates[i].recovery_offset_bytes;
         }
         CU_ASSERT_EQUAL(a.missing, golden[k].missing);
         CU_ASSERT_EQUAL(a.absent, 0);
@@ -563,6 +579,8 @@ static void test_golden(void)
         CU_ASSERT_EQUAL(a.dirty, golden[k].dirty);
         CU_ASSERT_EQUAL(a.bitmap_from >= 0, golden[k].bitmap);
         CU_ASSERT_EQUAL(a.resync_from_bytes, golden[k].from);
+        CU_ASSERT_EQUAL(recovered, golden[k].recovered);
+        CU_ASSERT_FALSE(a.unsure);
         raid_geometry_destroy(&geometry);
         free(c);
         golden_free(g);

@@ -12,7 +12,8 @@
 extern CU_TestInfo bitmap_tests[];
 
 static const char *const arrays[] = {"raid1-2-crash-bitmap", "raid1-3-bitmap",
-    "raid10-n2-64k-4-degraded2", "raid10-n2-64k-4-synced-bitmap", "raid5-64k-4-degraded-bitmap"};
+    "raid10-n2-64k-4-degraded2", "raid10-n2-64k-4-synced-bitmap", "raid5-64k-4-crash-bitmap",
+    "raid5-64k-4-degraded-bitmap", "raid5-64k-4-synced-bitmap", "raid6-64k-6-synced-bitmap"};
 
 static const uint8_t *at_bitmap(const struct golden *g, unsigned member)
 {

@@ -487,7 +487,7 @@ static void test_golden(void)
         free(c);
         golden_free(golden);
     }
-    CU_ASSERT_EQUAL(arrays, 19);
+    CU_ASSERT_EQUAL(arrays, 32);
 }
 
 CU_TestInfo geometry_tests[] = {

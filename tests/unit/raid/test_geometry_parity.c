@@ -8,7 +8,6 @@
 #include "unit.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -397,69 +396,11 @@ static void test_linux_stripes(void)
     json_decref(list);
 }
 
-/* Returns the bytes of runs that Linux placed, each of which must be where the geometry says. */
-static uint64_t check_placement(const struct raid_geometry *g, unsigned role, FILE *f)
-{
-    uint64_t at, array_at, bytes, offset, run, sum = 0;
-    unsigned copy;
-
-    while (fscanf(f, "%" SCNu64 " %" SCNu64 " %" SCNu64, &at, &array_at, &bytes) == 3) {
-        for (uint64_t done = 0; done < bytes; done += 4096) {
-            CU_ASSERT_FATAL(raid_geometry_unmap(g, role, at + done, &offset, &copy, &run));
-            CU_ASSERT_FATAL(copy == 0 && offset == array_at + done);
-        }
-        sum += bytes;
-    }
-    return sum;
-}
-
-static void try_placed(const char *name)
-{
-    struct golden *golden = golden_load(name);
-    struct golden_candidates *c = golden_decode(golden);
-    const struct md_superblock *sb = &c->superblocks[0];
-    struct raid_shape shape = {
-        .level = sb->level,
-        .layout = sb->layout,
-        .raid_disks = sb->raid_disks,
-        .chunk_bytes = (uint64_t)sb->chunk * MD_SECTOR_BYTES,
-        .member_bytes = sb->size * MD_SECTOR_BYTES,
-    };
-    struct raid_geometry g;
-    uint64_t sum = 0;
-
-    CU_ASSERT_EQUAL_FATAL(raid_geometry_init(&g, &shape, NULL), 0);
-    CU_ASSERT_EQUAL(g.size_bytes, (uint64_t)golden_number(golden->manifest, "array_bytes"));
-    for (unsigned i = 0; i < g.raid_disks; i++) {
-        FILE *f = golden_file(golden, i, "placement");
-        CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-        sum += check_placement(
-            &g, md_superblock_role(&c->superblocks[i], c->superblocks[i].dev_number), f);
-        fclose(f);
-    }
-    CU_ASSERT_EQUAL(sum, g.size_bytes);
-    raid_geometry_destroy(&g);
-    free(c);
-    golden_free(golden);
-}
-
-static void test_linux_placement(void)
-{
-    static const char *const names[] = {"raid5-left-asymmetric-64k-4", "raid5-left-symmetric-64k-4",
-        "raid5-ls-512k-3", "raid5-parity-first-64k-4", "raid5-right-asymmetric-64k-4",
-        "raid6-left-asymmetric-64k-5", "raid6-left-symmetric-64k-5", "raid6-ls-512k-4",
-        "raid6-right-symmetric-64k-5"};
-
-    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
-        try_placed(names[i]);
-}
-
 CU_TestInfo geometry_parity_tests[] = {
     {"all small shapes against a board", test_shapes},
     {"the widest", test_widest},
     {"ranges of bitmap bits", test_bitmap_range},
     {"impossible shapes are refused by name", test_refuse},
     {"Linux's arrays: content, parity, any one or two members missing", test_linux_stripes},
-    {"every block is where Linux has put it", test_linux_placement},
     CU_TEST_INFO_NULL,
 };
