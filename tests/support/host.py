@@ -40,11 +40,12 @@ def run(*words, check=True, timeout=120, **kwargs):
     return p.stdout
 
 
-def vm(script, disks=(), throw_away=(), nbd=(), timeout=240, check=True):
-    """Runs a shell script in the virtual machine (tests/vm/vm); disks are /dev/d0 ... in order of the arguments."""
+def vm(script, disks=(), throw_away=(), nbd=(), blocks_4k=(), timeout=240, check=True):
+    """Runs a shell script in the virtual machine (tests/vm/vm); disks are /dev/d0 ... in order of the arguments. Those of the first that
+    are also in blocks_4k have blocks of 4096 bytes."""
     words = [os.path.join(ROOT, "tests", "vm", "vm"), "-t", str(timeout)]
     for d in disks:
-        words += ["-d", d]
+        words += ["-b" if d in blocks_4k else "-d", d]
     for d in throw_away:
         words += ["-s", d]
     for path, name in nbd:

@@ -91,6 +91,15 @@ def facts(output):
     return found
 
 
+def found_as_left(test, a, found, output):
+    """Asserts that the kernel, by the facts of its output, has found an array as we have left it."""
+    f = found.get(a.name, {})
+    test.assertEqual(f.get("refused", "no"), "yes" if a.found.unsure else "no", output)
+    test.assertEqual((f.get("level"), f.get("layout"), f.get("chunk")), (f"raid{a.level}", a.layout, a.chunk), output)
+    test.assertEqual((f["degraded"], f["mismatch"], f["sha256"]), (str(a.found.lacking), "0", a.sha256()), output)
+    test.assertEqual("degraded" in f["state"], a.found.lacking > 0, output)
+
+
 class Script:
     """For arrays with .name, .ours (as we call it), .level, .layout, .chunk, .count, .members, .bitmap, .stretches; .found, .left: the State in which each is, and in which it
     is to be left (None: that was all); .anew: whether it is created again between; .block: what it is then filled from."""
@@ -109,7 +118,7 @@ class Script:
         """A line for each array; {md}, {devices} and {a.ATTRIBUTE} are filled in."""
         for a in arrays:
             first = self.disks.index(a.members[0])
-            devices = " ".join(f"/dev/d{first + i}" for i in range(a.count))
+            devices = " ".join(f"/dev/d{first + i}" for i in range(len(a.members)))
             self.text += line.format(a=a, md=self.md[a.name], devices=devices) + "\n"
 
     def take(self, arrays):
