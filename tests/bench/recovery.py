@@ -4,13 +4,14 @@
 
 Members are files of SIZE in DIR (default /var/tmp; all on one disk, so what one member has to do delays the others). Each round measures
 random 4 KiB requests, 70% reads, on the whole array (before), then fails a member, adds an empty one, and measures again while that is filled
-(during); then the rate of the recovery once guests are idle. Prints medians: the 99th percentile of the latency of reads and of writes, and
+(during), and the rate of the recovery, then and once guests are idle. Prints medians: the 99th percentile of the latency of reads and of writes, and
 the ratio of the rounds.
 """
 import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,12 +20,19 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from host import Host, run, size  # noqa: E402
 
 ARRAYS = [("raid1", ["--level", 1], 2, 1), ("raid5", ["--level", 5], 4, 3)]
-SETTLE = 1  # seconds of a recovery that are not measured: the rate is found
+SETTLE = 2  # seconds until measuring begins: the rate is found
 
 
-def fio(uri, depth, seconds, *more):
-    out = run("fio", "--name=x", "--ioengine=nbd", f"--uri={uri}", "--rw=randrw", "--rwmixread=70", "--bs=4k", f"--iodepth={depth}", "--time_based=1",
-              f"--runtime={seconds}", "--output-format=json", "--randrepeat=0", "--norandommap=1", *more, timeout=seconds + 120)
+def fio(uri, depth, seconds, meanwhile=None):
+    """meanwhile runs beside it, and has SETTLE seconds until measuring begins."""
+    words = ["fio", "--name=x", "--ioengine=nbd", f"--uri={uri}", "--rw=randrw", "--rwmixread=70", "--bs=4k", f"--iodepth={depth}", "--time_based=1",
+             f"--ramp_time={SETTLE}", f"--runtime={seconds}", "--output-format=json", "--randrepeat=0", "--norandommap=1"]
+    p = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        if meanwhile:
+            meanwhile()
+    finally:
+        out = p.communicate()[0]
     job = json.loads(out[out.index("{"):])["jobs"][0]
     return {k: job[k]["clat_ns"]["percentile"]["99.000000"] / 1e3 for k in ("read", "write")} | {
         "iops": job["read"]["iops"] + job["write"]["iops"]}
@@ -54,25 +62,28 @@ def remove(host, member):
 
 
 def rate(host, seconds):
-    """MiB/s; None when the recovery ended meanwhile."""
+    """MiB/s."""
     before, since = done_mib(host), time.monotonic()
     time.sleep(seconds)
     after = done_mib(host)
-    return None if before is None or after is None else (after - before) / (time.monotonic() - since)
+    if after is None:
+        raise SystemExit("the recovery ended too early: larger members, or fewer seconds")
+    return (after - before) / (time.monotonic() - since)
 
 
 def measure_round(host, uri, member, depth, seconds):
     result = {"before": fio(uri, depth, seconds)}
-    start_recovery(host, member)
-    fio(uri, depth, SETTLE)
-    done, since = done_mib(host), time.monotonic()
-    result["during"] = fio(uri, depth, seconds)
-    after = done_mib(host)
-    if after is None:
-        raise SystemExit("the recovery ended before fio: larger members, or fewer seconds")
-    result["beside"] = (after - done) / (time.monotonic() - since)
-    result["idle"] = rate(host, 1)
+
+    def recover():
+        start_recovery(host, member)
+        time.sleep(SETTLE)
+        result["beside"] = rate(host, seconds - 1)
+
+    result["during"] = fio(uri, depth, seconds, recover)
+    begun = time.monotonic()
+    left = host.array("a")["sync"]
     host.wait_idle("a", 600)
+    result["idle"] = (left["total_bytes"] - left["done_bytes"]) / 2**20 / (time.monotonic() - begun)
     return result
 
 
@@ -96,10 +107,9 @@ def report(name, depth, rounds):
         before, during = (statistics.median(r[when][kind] for r in rounds) for when in ("before", "during"))
         ratio = statistics.median(r["during"][kind] / r["before"][kind] for r in rounds)
         cells.append(f"{before:10.0f} {during:10.0f} {ratio:6.2f}")
-    idle = [r["idle"] for r in rounds if r["idle"]]
-    iops = statistics.median(r["during"]["iops"] / r["before"]["iops"] for r in rounds)
-    print(f"{name:6} {depth:5}" + "".join(cells) + f"{iops:8.2f} {statistics.median(r['beside'] for r in rounds):8.0f}"
-          f"{statistics.median(idle) if idle else float('nan'):8.0f}", flush=True)
+    iops, beside, idle = (statistics.median(values) for values in (
+        [r["during"]["iops"] / r["before"]["iops"] for r in rounds], [r["beside"] for r in rounds], [r["idle"] for r in rounds]))
+    print(f"{name:6} {depth:5}" + "".join(cells) + f"{iops:8.2f} {beside:8.0f} {idle:8.0f}", flush=True)
 
 
 def main():
