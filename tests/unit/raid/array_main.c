@@ -4,7 +4,7 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo array_tests[], control_tests[], members_tests[], mirror_tests[],
-    mismatch_tests[], parity_array_tests[], parity_log_tests[], parity_zero_tests[],
+    mismatch_tests[], pace_tests[], parity_array_tests[], parity_log_tests[], parity_zero_tests[],
     recovery_tests[], recovery_together_tests[], resync_tests[], stripe_join_tests[], sync_tests[];
 
 int main(int argc, char **argv)
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         {.pName = "members", .pTests = members_tests},
         {.pName = "mirror", .pTests = mirror_tests},
         {.pName = "mismatch", .pTests = mismatch_tests},
+        {.pName = "pace", .pTests = pace_tests},
         {.pName = "parity array", .pTests = parity_array_tests},
         {.pName = "parity log", .pTests = parity_log_tests},
         {.pName = "parity zero", .pTests = parity_zero_tests},
