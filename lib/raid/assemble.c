@@ -240,7 +240,8 @@ static int choose_bitmap(struct array *a, const struct findings *f, struct error
 
 /*
  * Its bits: from a member that has a current one; else all that a resync has to go over. Each is
- * taken for a chunk that differs when the array was not clean.
+ * taken for a chunk that differs when the array was not clean. A stale member that stands in may
+ * differ anywhere from those of which a byte has fresh copies, too (RAID10 with an odd member).
  */
 static int load_bitmap(struct array *a, const struct findings *f, struct error *err)
 {
@@ -249,11 +250,13 @@ static int load_bitmap(struct array *a, const struct findings *f, struct error *
 
     if (rc)
         return rc;
-    if (decision->bitmap_from >= 0)
+    if (decision->forced)
+        bitmap_log_fill(a, 0);
+    else if (decision->bitmap_from >= 0)
         rc = bitmap_log_load(a, f->devices[decision->bitmap_from]);
     else
         bitmap_log_fill(a, decision->resync_from_bytes);
-    if (!rc && decision->dirty && !MUTANT(NO_RESYNC))
+    if (!rc && (decision->dirty || decision->forced) && !MUTANT(NO_RESYNC))
         bitmap_log_distrust(a);
     bitmap_log_use_all(a);
     return rc;

@@ -108,6 +108,36 @@ static void test_assembly_wants_all_that_were_there(void)
     run_in_rt(one_member_more_than_the_first_time);
 }
 
+/* Of three members, each with half of what each other one has: a stale one is needed for what only
+ * the missing one has beside it, and has another copy of what the fresh one has. */
+static void stale_beside_fresh(void)
+{
+    struct rig r;
+
+    rig_init(&r, 3);
+    rig_create(&r, 10, RAID10_LAYOUT_NEAR(2), 3, 0);
+    array_start(r.array);
+    for (uint64_t at = 0; at < r.model_bytes; at += RIG_CHUNK_BYTES)
+        rig_write(&r, at, MIN((uint64_t)RIG_CHUNK_BYTES, r.model_bytes - at), 0);
+    rig_settle(&r);
+    rig_stop(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 3, ARRAY_DEGRADED_OK), 0);
+    rig_work(&r, 100);
+    rig_stop(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 5, ARRAY_FORCE), 0);
+    CU_ASSERT(rig_count_differing(&r) > 0);
+    CU_ASSERT_EQUAL(rig_unsynced(&r), r.model_bytes);
+    array_start(r.array);
+    rig_settle(&r);
+    CU_ASSERT_EQUAL(rig_count_differing(&r), 0);
+    rig_end(&r);
+}
+
+static void test_stale_members_by_force_are_synced(void)
+{
+    run_in_rt(stale_beside_fresh);
+}
+
 static void check_create(struct array_params params, unsigned members, int expected)
 {
     struct error err = {0};
@@ -259,6 +289,7 @@ CU_TestInfo array_tests[] = {
     {"members with blocks of 4 KiB", test_members_with_blocks_of_4_kib},
     {"create refuses", test_create_refuses},
     {"assembly wants all that were there", test_assembly_wants_all_that_were_there},
+    {"stale members that stand in by force are synced", test_stale_members_by_force_are_synced},
     {"superblocks say clean when idle and when stopped",
         test_superblocks_say_clean_when_idle_and_when_stopped},
     {"an array in use does not stop", test_an_array_in_use_does_not_stop},
