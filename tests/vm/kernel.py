@@ -6,6 +6,9 @@ FUNCTIONS = r"""
 member() { sed -n 's|^DEVNAME=|/dev/|p' /sys/block/$1/md/rd$2/block/uevent; }
 is() { local v; read -r v </sys/block/$1/md/$2 && [ "$v" = $3 ]; }
 set_speed() { echo $1 >/proc/sys/dev/raid/speed_limit_max; echo $2 >/proc/sys/dev/raid/speed_limit_min; }
+bitmap() { # NAME DISK: its bits, and how many are set
+    mdadm --examine-bitmap $2 2>/dev/null | sed -n "s/^ *Bitmap : \([0-9]*\) bits (chunks), \([0-9]*\) dirty.*/$1 bitmap \1 \2/p"
+}
 take() { # NAME MD DISK...
     local name=$1 md=$2
     shift 2
@@ -98,6 +101,10 @@ def found_as_left(test, a, found, output):
     test.assertEqual((f.get("level"), f.get("layout"), f.get("chunk")), (f"raid{a.level}", a.layout, a.chunk), output)
     test.assertEqual((f["degraded"], f["mismatch"], f["sha256"]), (str(a.found.lacking), "0", a.sha256()), output)
     test.assertEqual("degraded" in f["state"], a.found.lacking > 0, output)
+    if a.bitmap == "internal":
+        bits, dirty = map(int, f["bitmap"].split())
+        test.assertEqual(dirty > 0, a.found.name != "clean", output)
+        test.assertLessEqual(dirty, bits, output)
 
 
 class Script:
@@ -122,6 +129,8 @@ class Script:
             self.text += line.format(a=a, md=self.md[a.name], devices=devices) + "\n"
 
     def take(self, arrays):
+        for a in arrays:
+            self.text += f"bitmap {a.name} /dev/d{self.disks.index(a.members[0])}\n"
         self.each([a for a in arrays if not a.found.unsure], "take {a.name} {md} {devices}")
         self.each([a for a in arrays if a.found.unsure], "take_by_force {a.name} {md} {devices}")
         self.each(arrays, "settle {a.name} {md} {a.found.lacking}")
