@@ -74,11 +74,12 @@ static int make_log(struct array *a, struct member *m, uint64_t bytes)
     return 0;
 }
 
-/* What stood there is no record of ours any more. */
-static int wipe(struct member *m)
+/* What stood there is no record of ours any more: nor is what is left of it behind the next. */
+static int wipe(const struct array *a, struct member *m)
 {
     int rc = 0;
 
+    m->log->floor = atomic_load(&a->log->sequence) + 1;
     for (unsigned i = 0; i < 2 && !rc; i++)
         rc = array_fill_page(m->dev, 0, m->log->start_bytes + i * m->log->half_bytes);
     return rc ? rc : member_flush(m);
@@ -90,11 +91,11 @@ int parity_log_add_member(struct array *a, struct member *m)
     int rc;
 
     if (!a->log || m->log)
-        return m->log ? wipe(m) : 0;
+        return m->log ? wipe(a, m) : 0;
     if (!bytes || bytes - PARITY_RECORD_HEADER_BYTES < a->log->most_bytes)
         return -ENOSPC;
     rc = make_log(a, m, bytes);
-    return rc ? rc : wipe(m);
+    return rc ? rc : wipe(a, m);
 }
 
 /* The same for all: the smallest. 0: a member has no room, or there are too many members. */

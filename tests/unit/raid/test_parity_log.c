@@ -84,6 +84,36 @@ static void test_records_count_until_the_next_one_is_there(void)
     run_in_rt(come_round);
 }
 
+/* Behind the first new record an old one follows, of a stripe that was written without it. */
+static void back_again(void)
+{
+    bool readded = false;
+    struct rig r;
+
+    begin(&r, 5, RAID5_LAYOUT_PARITY_LAST, 3);
+    rig_stop(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, RIG_ALL(&r), 0), 0);
+    array_start(r.array);
+    rig_write(&r, 2 * RIG_CHUNK_BYTES, PIECE_BYTES, 0); /* the log's first record */
+    rig_write(&r, 0, PIECE_BYTES, 0);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(2), NULL), 0);
+    CU_ASSERT_EQUAL(array_remove(r.array, rig_name(2), NULL), 0);
+    rig_write(&r, 0, PIECE_BYTES, BLOCK_FUA);
+    CU_ASSERT_EQUAL(array_add(r.array, rig_open(&r, 2), false, &readded, NULL), 0);
+    CU_ASSERT(readded);
+    CU_ASSERT(rig_wait(&r, rig_is_whole));
+    rig_write(&r, 2 * RIG_CHUNK_BYTES, PIECE_BYTES, 0);
+    rig_crash(&r);
+    CU_ASSERT_EQUAL(rig_assemble(&r, RIG_ALL(&r), 0), 0);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_what_a_member_had_in_its_log_is_void_when_it_comes_back(void)
+{
+    run_in_rt(back_again);
+}
+
 /* Of the first stripe parity has been written, and a block of data not yet. */
 static void crash_in_first_stripe(struct rig *r, int level, unsigned members)
 {
@@ -173,6 +203,8 @@ static void test_it_is_refused_when_neither_log_nor_member_is_left(void)
 
 CU_TestInfo parity_log_tests[] = {
     {"records count until the next one is there", test_records_count_until_the_next_one_is_there},
+    {"what a member had in its log is void when it comes back",
+        test_what_a_member_had_in_its_log_is_void_when_it_comes_back},
     {"a log that cannot be read does not hide the others",
         test_a_log_that_cannot_be_read_does_not_hide_the_others},
     {"either log of a stripe of raid6 suffices", test_either_log_of_a_stripe_of_raid6_suffices},
