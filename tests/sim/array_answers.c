@@ -10,7 +10,7 @@
 
 #define PIECE_BYTES (32u << 10)
 
-static uint64_t answers[ARRAY_SECTORS_MAX]; /* a hash of each sector; 0: not read yet */
+static uint64_t *answers; /* a hash of each sector; 0: not read yet */
 
 static uint64_t hash_of(const void *sector)
 {
@@ -59,7 +59,9 @@ static void read_all(const char *when, uint64_t size_bytes)
 {
     char *buf = malloc(PIECE_BYTES);
 
-    if (!buf)
+    if (!answers)
+        answers = calloc(world->size_bytes / SIM_SECTOR_BYTES, sizeof *answers);
+    if (!buf || !answers)
         sim_fail("out of memory");
     for (uint64_t at = 0; at < size_bytes; at += PIECE_BYTES) {
         uint64_t length = MIN(size_bytes - at, (uint64_t)PIECE_BYTES);

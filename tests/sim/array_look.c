@@ -78,13 +78,14 @@ static void note_roles(const struct check_md *c)
             world->role_of[i] = c->disks[i].role;
 }
 
-/* One that is gone may have had an update that the others are just about to do again. */
+/* One that is gone, or could not be read when the array was assembled, may have had an update that
+ * the others are just about to do again. */
 static bool any_gone(void)
 {
     for (unsigned i = 0; i < sim->disk_count; i++)
         if (!sim->disks[i].present)
             return true;
-    return false;
+    return world->left_out;
 }
 
 bool array_examine_disks(struct check_md *c, uint32_t disks)
@@ -128,10 +129,14 @@ static void make_small(struct sim_disk *d)
     sim_disk_peek(d, buf, MD_SUPERBLOCK_OFFSET_BYTES, sizeof buf);
     if (md_superblock_decode(&sb, buf, NULL) || sb.level == 0)
         return;
+    at = (uint64_t)(MD_SUPERBLOCK_OFFSET + sb.bitmap_offset) * MD_SECTOR_BYTES;
     sb.data_offset = world->data_offset_bytes / MD_SECTOR_BYTES;
+    if (world->no_bitmap) {
+        sb.feature_map &= ~(uint32_t)MD_FEATURE_BITMAP_OFFSET;
+        sb.bitmap_offset = 0;
+    }
     md_superblock_encode(&sb, buf);
     sim_disk_poke(d, buf, MD_SUPERBLOCK_OFFSET_BYTES, sizeof buf);
-    at = (uint64_t)(MD_SUPERBLOCK_OFFSET + sb.bitmap_offset) * MD_SECTOR_BYTES;
     sim_disk_peek(d, bitmap, at, sizeof bitmap);
     if (md_bitmap_decode(&h, bitmap, NULL))
         return;

@@ -10,13 +10,15 @@
  * Where stripes may be torn the bitmap says, looked at after the crash, before the log has been.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "array_world.h"
 #include "check_copies.h"
 
-#define PAGE_BYTES    4096u        /* of members; a bit each in world->torn */
-#define LOG_NEEDS_END (192u << 10) /* data begins there or later: two halves of 64 KiB from 64 on  \
-                                    */
+#define PAGE_BYTES 4096u /* of members; a bit each in world->torn */
+#define LOG_NEEDS_END                                                                              \
+    (192u << 10) /* data begins there or later: two halves of 64 KiB from 64 on                    \
+                  */
 
 struct check_layout array_layout(void)
 {
@@ -38,6 +40,35 @@ bool array_has_log(void)
     return array_has_parity() && world->data_offset_bytes >= LOG_NEEDS_END;
 }
 
+/* --- torn pages --- */
+
+static bool is_torn(uint64_t page)
+{
+    return world->torn[page / 64] >> page % 64 & 1;
+}
+
+static void set_torn(uint64_t page, bool torn)
+{
+    uint64_t bit = UINT64_C(1) << page % 64;
+
+    world->torn[page / 64] = (world->torn[page / 64] & ~bit) | (torn ? bit : 0);
+}
+
+static void clear_torn(void)
+{
+    memset(world->torn, 0, sizeof world->torn);
+}
+
+static bool any_torn(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(world->torn); i++)
+        if (world->torn[i])
+            return true;
+    return false;
+}
+
+/* --- what is lost --- */
+
 /* Anything, from now on, until it is written. */
 static void say_anything(uint64_t offset, uint64_t length)
 {
@@ -48,18 +79,28 @@ static void say_anything(uint64_t offset, uint64_t length)
 
 void array_parity_created(void)
 {
-    world->torn = 0;
+    clear_torn();
     if (array_has_parity())
         say_anything(0, world->size_bytes);
 }
 
-/* --- what is lost --- */
+static bool may_be_lost(uint64_t offset)
+{
+    return !array_has_log() || !model_is_settled(model, offset);
+}
 
 static void lose(uint64_t offset, uint64_t length)
 {
-    for (uint64_t at = offset; at < offset + length; at += MODEL_SECTOR_BYTES)
-        if (!array_has_log() || !model_is_settled(model, at))
-            say_anything(at, MODEL_SECTOR_BYTES);
+    uint64_t end = offset + length, from = offset;
+
+    for (uint64_t at = offset; at < end; at += MODEL_SECTOR_BYTES)
+        if (!may_be_lost(at)) {
+            if (at > from)
+                say_anything(from, at - from);
+            from = at + MODEL_SECTOR_BYTES;
+        }
+    if (end > from)
+        say_anything(from, end - from);
 }
 
 /* The data that this role has in the page, if it is not parity there. */
@@ -78,9 +119,9 @@ static void lose_role(unsigned role)
 {
     struct check_layout l = array_layout();
 
-    SIM_TRACE("role %u: torn pages %llx are lost", role, (unsigned long long)world->torn);
+    SIM_TRACE("role %u: torn pages are lost", role);
     for (uint64_t page = 0; page < world->member_bytes / PAGE_BYTES; page++)
-        if (world->torn >> page & 1)
+        if (is_torn(page))
             lose_page(&l, role, page * PAGE_BYTES);
 }
 
@@ -99,7 +140,7 @@ static int role_now(unsigned disk)
         if (s->members[i].name[0] && array_disk_of(s->members[i].name) == disk)
             role = s->members[i].role;
     if (s->unsynced_bytes == 0)
-        world->torn = 0;
+        clear_torn();
     free(s);
     return role;
 }
@@ -109,10 +150,10 @@ void array_lose(unsigned disk)
     int role;
 
     model_unpin(model);
-    if (!world->torn)
+    if (!any_torn())
         return;
     role = role_now(disk);
-    for (unsigned i = 0; world->torn && i < world->members; i++)
+    for (unsigned i = 0; any_torn() && i < world->members; i++)
         if (role < 0 || role == (int)i)
             lose_role(i);
 }
@@ -131,16 +172,15 @@ static bool in_sync(const struct check_md *c, unsigned role)
 
 void array_note_torn(const struct check_md *c)
 {
-    uint64_t row_bytes = c->layout.chunk_bytes * (c->layout.disks - c->layout.parity), torn = 0;
+    uint64_t row_bytes = c->layout.chunk_bytes * (c->layout.disks - c->layout.parity);
 
     if (!array_has_parity())
         return;
     for (uint64_t page = 0; page < world->member_bytes / PAGE_BYTES; page++) {
         uint64_t at = page * PAGE_BYTES, chunk = c->layout.chunk_bytes;
-        if (check_copies_differ(c, at / chunk * row_bytes + at % chunk))
-            torn |= UINT64_C(1) << page;
+        bool torn = check_copies_differ(c, at / chunk * row_bytes + at % chunk);
+        set_torn(page, torn && (world->crashed || is_torn(page)));
     }
-    world->torn = world->crashed ? torn : world->torn & torn;
     for (unsigned role = 0; world->crashed && role < world->members; role++)
         if (!in_sync(c, role))
             lose_role(role);

@@ -13,6 +13,8 @@
 #define DISKS_MAX 8u
 #define KIB       1024u
 
+#define LARGE_BYTES (ARRAY_PAGES_MAX * 4 * KIB) /* of a member */
+
 struct array_world *world;
 struct model *model;
 
@@ -75,7 +77,8 @@ static void add_disks(void)
     for (unsigned i = 0; i < count; i++) {
         uint32_t block_bytes = mixed && one_in(SIM_ADMIN, 3) ? 4096 : common;
         struct sim_disk_params p = {
-            .size_bytes = (1024 + 192) * KIB + choose(SIM_ADMIN, 2) * 64 * KIB,
+            .size_bytes = (1024 + 192) * KIB + choose(SIM_ADMIN, 2) * 64 * KIB +
+                          (world->large ? LARGE_BYTES : 0),
             .logical_block_bytes = block_bytes,
             .atomic_bytes = one_in(SIM_ADMIN, 3) ? 4096 : block_bytes,
             .discard = can_zero ? SIM_DISCARD_ZEROS : discard,
@@ -98,6 +101,7 @@ static void choose_world(const struct scenario_options *options)
     world->workers = options->workers_max ? MIN(workers, options->workers_max) : workers;
     world->guests = 1 + (unsigned)choose(SIM_ADMIN, 4);
     world->lies = one_in(SIM_ADMIN, 16);
+    world->large = !world->lies && one_in(SIM_ADMIN, 32);
 }
 
 /* --- the array --- */
@@ -119,6 +123,8 @@ static const struct shape *choose_shape(void)
 /* Where a disk lies there have to be others that say something else. */
 static bool fits(const struct shape *s)
 {
+    if (world->large && (s->level == 0 || s->members > 4))
+        return false;
     return s->members <= sim->disk_count && (!world->lies || s->level != 0);
 }
 
@@ -148,6 +154,9 @@ static void choose_array(void)
     world->bitmap_chunk_bytes = (4 * KIB) << choose(SIM_ADMIN, 5);
     world->data_offset_bytes = ARRAY_DATA_OFFSET;
     world->member_bytes = s->level == 0 ? 0 : (64 * KIB) * (1 + choose(SIM_ADMIN, 3));
+    if (world->large)
+        world->member_bytes = LARGE_BYTES;
+    world->no_bitmap = one_in(SIM_ADMIN, 12);
 }
 
 /* --- machines --- */
@@ -209,6 +218,7 @@ static void after(enum sim_end end)
 static void live(void)
 {
     world->machine++;
+    world->left_out = 0;
     array_fate_pass();
     world->plan = choose_plan();
     choose_cut();

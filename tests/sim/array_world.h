@@ -32,8 +32,7 @@
 #include "scenario.h"
 
 #define ARRAY_WORKERS_MAX 3u
-#define ARRAY_BYTES_MAX   (2u << 20)
-#define ARRAY_SECTORS_MAX (ARRAY_BYTES_MAX / SIM_SECTOR_BYTES)
+#define ARRAY_PAGES_MAX   640u       /* of 4 KiB, of a member */
 #define ARRAY_DATA_OFFSET (1u << 20) /* of such small members, unless asked for another */
 #define MILLISECOND_NS    UINT64_C(1000000)
 #define SECOND_NS         (1000 * MILLISECOND_NS)
@@ -58,9 +57,11 @@ struct array_world {
     /* Of the seed: */
     unsigned workers, guests;
     bool lies;
+    bool large; /* members have a middle, which is recovered only where it is in use */
     /* The array: */
     enum array_life life;
-    bool fresh; /* nobody has used it yet */
+    bool fresh;     /* nobody has used it yet */
+    bool no_bitmap; /* on the disks */
     int level;
     uint32_t layout;
     unsigned members, spares;
@@ -68,13 +69,15 @@ struct array_world {
     char name[16];
     uint64_t chunk_bytes, member_bytes, size_bytes, bitmap_chunk_bytes, data_offset_bytes;
     uint8_t uuid[16];
-    uint64_t torn; /* RAID5, RAID6: where parity may not fit since a crash (array_parity.c) */
+    uint64_t torn[ARRAY_PAGES_MAX / 64]; /* RAID5, RAID6: where parity may not fit since a crash, a
+                                            bit for each page of members (array_parity.c) */
     int role_of[SIM_DISKS_MAX]; /* of disks in sync when the last machine ended; -1: others */
     /* The machine: */
     unsigned machine, arrays; /* counts those created */
     enum array_plan plan;
     bool crashed;       /* it did not stop cleanly, or failed */
     bool stops;         /* it is not cut off when its work is done */
+    uint32_t left_out;  /* bits: disks in sync that it was last assembled without */
     uint32_t bad_disks; /* bits: something has happened to them that may make ios fail */
 };
 extern struct array_world *world;
@@ -173,7 +176,7 @@ void array_check_and_repair(const struct sim_disk *liar);
 void array_look(void);
 /* What check_md says of these disks. */
 bool array_examine_disks(struct check_md *c, uint32_t disks);
-/* After creation: as `mdadm --bitmap-chunk --data-offset` would have made it. */
+/* After creation: as `mdadm --bitmap --bitmap-chunk --data-offset` would have made it. */
 void array_make_small(void);
 
 /* array_lies.c: in an array just assembled, and not started. */

@@ -42,7 +42,7 @@
 #include <stdint.h>
 
 #define MODEL_SECTOR_BYTES 512u
-#define MODEL_BYTES_MAX    (4u << 20)
+#define MODEL_BYTES_MAX    (8u << 20)
 #define MODEL_SECTORS_MAX  (MODEL_BYTES_MAX / MODEL_SECTOR_BYTES)
 #define MODEL_VERSIONS     12u    /* of one sector */
 #define MODEL_WRITES       16384u /* that some sector may hold */
