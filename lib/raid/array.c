@@ -218,8 +218,7 @@ static unsigned flush_batch(
     return count;
 }
 
-/* Without recording. */
-static int flush_all(struct array *a)
+int array_flush_all(struct array *a)
 {
     struct block_op ops[FLUSH_BATCH];
     struct member *targets[FLUSH_BATCH];
@@ -240,7 +239,7 @@ static int flush_all(struct array *a)
 
 int array_flush_members(struct array *a)
 {
-    int rc = flush_all(a);
+    int rc = array_flush_all(a);
 
     if (members_record_if_needed(a))
         rc = -EIO;

@@ -283,6 +283,8 @@ void array_resume(struct array *a);
 /* Flushes every member with a role, whose roles must not change meanwhile; those that fail become
  * faulty, recorded. update is not held. -EIO: the array has failed. */
 int array_flush_members(struct array *a);
+/* Those that fail are not recorded. */
+int array_flush_all(struct array *a);
 
 static inline int member_flush(struct member *m)
 {

@@ -424,6 +424,15 @@ static uint64_t count_failures(struct array *a)
     return failures;
 }
 
+/* What a failed member had durably is worked out from what the others have, from now on: that has
+ * to be as durable before anybody goes by it. */
+static int secure_failures(struct array *a)
+{
+    if (!a->geometry.parity || atomic_load(&a->failures) == atomic_load(&a->recorded))
+        return 0;
+    return array_flush_all(a);
+}
+
 int members_write_superblocks(struct array *a)
 {
     uint64_t failures;
@@ -432,7 +441,7 @@ int members_write_superblocks(struct array *a)
         if (atomic_load(&a->failed))
             return -EIO;
         failures = count_failures(a);
-        if (write_round(a))
+        if (secure_failures(a) || write_round(a))
             return -EIO;
     } while (atomic_load(&a->failures) != failures);
     atomic_store(&a->recorded, failures);

@@ -4,6 +4,7 @@
 #include "rig.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -344,6 +345,33 @@ static void test_durable_data_of_a_missing_member_has_durable_neighbours(void)
     run_in_rt(durable);
 }
 
+/* What it had durably may stand on what others have in their caches. */
+static void flushed_first(void)
+{
+    static struct fault_record records[64];
+    unsigned count, flushed = UINT_MAX, recorded = UINT_MAX;
+    struct rig r;
+
+    begin(&r, &shapes[0], 0);
+    write_all(&r);
+    fault_log_clear(r.disks[1].fault);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(0), NULL), 0);
+    count = fault_log(r.disks[1].fault, records, ARRAY_LEN(records));
+    for (unsigned i = MIN(count, (unsigned)ARRAY_LEN(records)); i-- > 0;)
+        if (records[i].kind == BLOCK_FLUSH)
+            flushed = i;
+        else if (records[i].kind == BLOCK_WRITE && records[i].offset == MD_SUPERBLOCK_OFFSET_BYTES)
+            recorded = i;
+    CU_ASSERT_NOT_EQUAL(recorded, UINT_MAX);
+    CU_ASSERT(flushed < recorded);
+    rig_end(&r);
+}
+
+static void test_the_others_are_flushed_before_a_failure_is_recorded(void)
+{
+    run_in_rt(flushed_first);
+}
+
 static void scribble(struct rig *r, unsigned disk, uint64_t offset)
 {
     char buf[4096];
@@ -551,6 +579,8 @@ CU_TestInfo parity_array_tests[] = {
         test_a_bad_block_beside_what_was_never_synced_is_made_to_fit},
     {"a failed array does not tell what is missing",
         test_a_failed_array_does_not_tell_what_is_missing},
+    {"the others are flushed before a failure is recorded",
+        test_the_others_are_flushed_before_a_failure_is_recorded},
     {"durable data of a missing member has durable neighbours",
         test_durable_data_of_a_missing_member_has_durable_neighbours},
     {"check finds and repair mends", test_check_finds_and_repair_mends},
