@@ -191,12 +191,9 @@ static void gather(struct found *f)
 
 static void note_copies_lost(const struct found *f)
 {
-    world->left_out = 0;
     for (unsigned i = 0; i < sim->disk_count; i++)
-        if (world->role_of[i] >= 0 && !(f->disks & ~world->bad_disks & 1u << i)) {
-            world->left_out |= ~f->disks & 1u << i;
+        if (world->role_of[i] >= 0 && !(f->disks & ~world->bad_disks & 1u << i))
             array_lose(i);
-        }
 }
 
 /* One that is dirty and lacks a member starts by its log, unless there is none or it cannot be
@@ -224,6 +221,7 @@ void array_machine_assemble(void)
 
     gather(&f);
     note_copies_lost(&f);
+    world->left_out = !f.all;
     flags = f.all && !world->bad_disks ? 0 : ARRAY_DEGRADED_OK;
     rc = assemble(&f, flags, &err);
     for (unsigned i = 0; rc && world->bad_disks && i < TRIES_MAX; i++) { /* broke on the way */

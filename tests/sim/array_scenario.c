@@ -218,7 +218,6 @@ static void after(enum sim_end end)
 static void live(void)
 {
     world->machine++;
-    world->left_out = 0;
     array_fate_pass();
     world->plan = choose_plan();
     choose_cut();

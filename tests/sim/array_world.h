@@ -77,7 +77,7 @@ struct array_world {
     enum array_plan plan;
     bool crashed;       /* it did not stop cleanly, or failed */
     bool stops;         /* it is not cut off when its work is done */
-    uint32_t left_out;  /* bits: disks in sync that it was last assembled without */
+    bool left_out;      /* it was last assembled without a disk that could not be read */
     uint32_t bad_disks; /* bits: something has happened to them that may make ios fail */
 };
 extern struct array_world *world;
