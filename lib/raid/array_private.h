@@ -116,7 +116,8 @@ struct array_pace {
     struct co_mutex turnstile; /* lanes pass one at a time, */
     uint64_t due_ns;           /* the next then, if they are paced */
     uint64_t told_ns;          /* when the throttle was, last */
-    unsigned in_flight;        /* windows */
+    uint64_t begun_bytes;      /* of windows, */
+    unsigned in_flight;        /* and those not at an end */
 };
 
 #define SYNC_WINDOW_BYTES  THROTTLE_WINDOW_BYTES

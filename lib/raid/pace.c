@@ -17,6 +17,7 @@ void pace_start(struct array *a)
     throttle_init(&p->throttle, a->dev.capabilities & BLOCK_ROTATIONAL, rt_now_ns());
     co_mutex_init(&p->turnstile);
     p->due_ns = p->told_ns = 0;
+    p->begun_bytes = 0;
     p->in_flight = 0;
     atomic_fetch_add(&p->epoch, 1);
     atomic_store(&p->timing, true);
@@ -74,7 +75,7 @@ static uint64_t read_counter(_Atomic uint64_t *counter)
 static void take_sample(struct array *a, uint64_t now_ns, struct throttle_sample *s)
 {
     *s = (struct throttle_sample){.now_ns = now_ns,
-        .done_bytes = atomic_load(&a->sync.done_bytes),
+        .begun_bytes = a->sync.pace.begun_bytes,
         .in_flight = a->sync.pace.in_flight};
     for (unsigned w = 0; w < WORKERS_MAX; w++) {
         struct array_activity *activity = &a->activity[w];
@@ -124,6 +125,7 @@ void pace_wait(struct array *a, uint64_t bytes)
     while (!atomic_load(&a->sync.cancelled) && (wait_ns = ask(a)) != 0)
         co_sleep_ns(wait_ns);
     p->due_ns += throttle_gap_ns(&p->throttle, bytes);
+    p->begun_bytes += bytes;
     p->in_flight++;
     co_mutex_unlock(&p->turnstile);
 }

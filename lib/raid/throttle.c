@@ -105,11 +105,11 @@ static double judge(const struct throttle *t, const struct throttle_sample *s)
 static void adapt(struct throttle *t, const struct throttle_sample *s)
 {
     double seconds = (double)(s->now_ns - t->start.now_ns) / SECOND_NS;
-    double done = (double)(s->done_bytes - t->start.done_bytes) / seconds;
+    double begun = (double)(s->begun_bytes - t->start.begun_bytes) / seconds;
     double factor = MAX(judge(t, s), STEP_MIN);
 
     /* a rate that is not made use of says nothing */
-    if (factor > 1 && (double)t->rate > 2 * done)
+    if (factor > 1 && (double)t->rate > 2 * begun)
         factor = 1;
     t->rate = MAX((uint64_t)((double)t->rate * factor), (uint64_t)THROTTLE_FLOOR);
     enter(t, THROTTLE_PACED, s);

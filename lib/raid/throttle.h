@@ -28,10 +28,10 @@ enum throttle_phase {
 
 struct throttle_sample {
     uint64_t now_ns;
-    uint64_t done_bytes; /* by background work, so far */
-    unsigned in_flight;  /* windows of it */
-    bool waiting;        /* a guest's request is under way */
-    uint64_t requests;   /* that guests have begun so far */
+    uint64_t begun_bytes; /* of windows of background work, so far */
+    unsigned in_flight;   /* windows that have not ended */
+    bool waiting;         /* a guest's request is under way */
+    uint64_t requests;    /* that guests have begun so far */
     /* Those that were timed, each within one phase, so far; their times added up. */
     uint64_t timed, latency_ns;
 };

@@ -210,12 +210,13 @@ static void run_guests(struct worker **workers, uint64_t phase_ns)
 static uint64_t done_bytes(struct array *a)
 {
     struct array_status *s = array_status(a);
-    uint64_t done = s->sync.done_bytes; /* of RAID1 and RAID5: the member's */
+    double done = (double)s->sync.done_bytes; /* of the array */
+    uint64_t of_member = (uint64_t)(done * (double)s->member_bytes / (double)s->size_bytes);
 
     if (s->sync.action != ARRAY_RECOVERY)
         sim_fail("no recovery runs");
     free(s);
-    return done;
+    return of_member;
 }
 
 static struct array *make_array(void)

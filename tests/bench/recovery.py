@@ -39,8 +39,9 @@ def fio(uri, depth, seconds, meanwhile=None):
 
 
 def done_mib(host):
-    sync = host.array("a")["sync"]
-    return sync["done_bytes"] / 2**20 if sync["action"] == "recovery" else None
+    """Of the member; None: no recovery runs."""
+    a = host.array("a")
+    return a["sync"]["done_bytes"] / 2**20 * a["member_bytes"] / a["size_bytes"] if a["sync"]["action"] == "recovery" else None
 
 
 def start_recovery(host, member):
@@ -81,9 +82,8 @@ def measure_round(host, uri, member, depth, seconds):
 
     result["during"] = fio(uri, depth, seconds, recover)
     begun = time.monotonic()
-    left = host.array("a")["sync"]
-    host.wait_idle("a", 600)
-    result["idle"] = (left["total_bytes"] - left["done_bytes"]) / 2**20 / (time.monotonic() - begun)
+    done = done_mib(host)
+    result["idle"] = (host.wait_idle("a", 600)["member_bytes"] / 2**20 - done) / (time.monotonic() - begun)
     return result
 
 

@@ -40,7 +40,7 @@ static void tick(struct world *w)
     uint64_t rate = rate_of(w), n = w->requests_per_tick;
 
     w->sample.now_ns += THROTTLE_TICK_NS;
-    w->sample.done_bytes += rate * THROTTLE_TICK_NS / (1000 * MS);
+    w->sample.begun_bytes += rate * THROTTLE_TICK_NS / (1000 * MS);
     w->sample.requests += n;
     w->sample.timed += n;
     w->sample.latency_ns += n * (w->baseline_ns + w->baseline_ns * rate / w->harmful_rate);
