@@ -180,7 +180,7 @@ static void use(unsigned percent)
     char *buf = io_buffer_get(4096);
 
     memset(buf, 'x', 4096);
-    for (uint64_t at = 0; at < d->size_bytes / 100 * percent; at += 64 << 10)
+    for (uint64_t at = 0; at < d->size_bytes / 100 * percent; at += 16 * MIB)
         must(blockdev_write(d, buf, at, 4096, BLOCK_STABLE), "using the array");
     io_buffer_put(buf, 4096);
 }
