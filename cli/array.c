@@ -30,12 +30,13 @@ static const char *level_text(json_t *array, char *buf, size_t len)
 
 static void show_members(json_t *array)
 {
-    struct table *t = TABLE_NEW(false, "ROLE", "MEMBER", "STATE", ">ERRORS", ">CORRECTED");
+    struct table *t =
+        TABLE_NEW(false, "ROLE", "MEMBER", "STATE", ">ERRORS", ">CORRECTED", ">RECENT");
     json_t *m;
     size_t i;
 
     json_array_foreach (json_object_get(array, "members"), i, m) {
-        char errors[24], corrected[24], role[24] = "-";
+        char errors[24], corrected[24], recent[24], role[24] = "-";
 
         if (json_is_integer(json_object_get(m, "role")))
             snprintf(role, sizeof role, "%d", (int)json_integer_value(json_object_get(m, "role")));
@@ -43,9 +44,23 @@ static void show_members(json_t *array)
             (long long)json_integer_value(json_object_get(m, "errors")));
         snprintf(corrected, sizeof corrected, "%lld",
             (long long)json_integer_value(json_object_get(m, "errors_corrected")));
-        TABLE_ROW(t, NULL, role, text_of(m, "path"), text_of(m, "state"), errors, corrected);
+        snprintf(recent, sizeof recent, "%lld",
+            (long long)json_integer_value(json_object_get(m, "errors_recent")));
+        TABLE_ROW(
+            t, NULL, role, text_of(m, "path"), text_of(m, "state"), errors, corrected, recent);
     }
     table_print(t);
+}
+
+static void show_worn(json_t *array)
+{
+    json_t *m;
+    size_t i;
+
+    json_array_foreach (json_object_get(array, "members"), i, m)
+        if (json_is_true(json_object_get(m, "worn")))
+            printf("%s wears out: more than %lld read errors lately\n", text_of(m, "path"),
+                (long long)json_integer_value(json_object_get(array, "max_read_errors")));
 }
 
 static bool lacks_log(json_t *array)
@@ -70,6 +85,7 @@ static void show_array(const struct cli *cli, json_t *array)
         puts("no parity log: a member has no room for it, so after a crash no member may be "
              "missing");
     show_members(array);
+    show_worn(array);
 }
 
 static void show_added(const struct cli *cli, json_t *array)
@@ -137,6 +153,11 @@ const struct command array_commands[] = {
         .changes_disks = true},
     {"array", "list", "array.list", "List the arrays.", .show = show_arrays},
     {"array", "show", "array.show", "Show an array and its members.", {NAME}, .show = show_array},
+    {"array", "set", "array.set", "Change a setting of an array, from now on.", {NAME},
+        {{"max-read-errors", "N", "max_read_errors", ARG_NUMBER, true,
+            "a member with more corrected read errors, halved every hour, is replaced by a spare, "
+            "or fails; 20 unless set"}},
+        .show = show_array},
     {"array", "fail", "array.fail", "Mark a member faulty; a spare takes over.", {NAME, MEMBER},
         .changes_disks = true, .show = show_array},
     {"array", "remove", "array.remove", "Take a faulty, stale or spare member out.", {NAME, MEMBER},

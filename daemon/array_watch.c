@@ -200,6 +200,12 @@ static bool worth_telling(
     return !before || before->state != now->state;
 }
 
+static void tell_worn(struct catalog_array *a, const struct array_member_status *m, unsigned max)
+{
+    events_post(&a->daemon->events, EVENT_MEMBER_ERRORS, a->name,
+        "%s wears out: %u read errors lately, more than %u", m->name, m->errors_recent, max);
+}
+
 /* Events for what differs; before is NULL at the first look. */
 static void tell(
     struct catalog_array *a, const struct array_status *before, const struct array_status *now)
@@ -208,8 +214,11 @@ static void tell(
 
     for (unsigned i = 0; i < now->member_count; i++) {
         const struct array_member_status *m = &now->members[i];
+        const struct array_member_status *was = find_member(before, m->name);
 
-        if (worth_telling(m, find_member(before, m->name), !before))
+        if (m->worn && !(was && was->worn))
+            tell_worn(a, m, now->max_read_errors);
+        if (worth_telling(m, was, !before))
             events_post(events, EVENT_MEMBER_STATE, a->name, "%s: %s", m->name,
                 array_member_state_name(m->state));
     }

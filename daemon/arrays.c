@@ -78,6 +78,15 @@ int arrays_refresh_members(struct catalog_array *a)
     return note_members(a, false);
 }
 
+int arrays_set_max_read_errors(struct catalog_array *a, uint64_t max, struct error *err)
+{
+    if (max > ARRAY_READ_ERRORS_LIMIT)
+        return error_set(err, EINVAL, "at most %d read errors", ARRAY_READ_ERRORS_LIMIT);
+    a->max_read_errors = (unsigned)max;
+    array_set_max_read_errors(a->array, a->max_read_errors);
+    return 0;
+}
+
 static int place(struct daemon *d, struct array *array, const char *name, const uint8_t uuid[16],
     struct catalog_array **result)
 {
@@ -88,6 +97,7 @@ static int place(struct daemon *d, struct array *array, const char *name, const 
     if (fresh && !(a = catalog_add_array(d, name, uuid)))
         return -ENOMEM;
     a->array = array;
+    array_set_max_read_errors(array, a->max_read_errors);
     rc = note_members(a, true);
     if (rc == 0)
         rc = array_watch_start(a);

@@ -69,6 +69,10 @@ int arrays_destroy(struct catalog_array *a, struct error *err);
 /* The check of the last two. */
 int arrays_refuse_used(struct catalog_array *a, struct error *err);
 
+#define ARRAY_READ_ERRORS_LIMIT 1000000
+/* How many corrected read errors a member may have; remembered. -EINVAL beyond the limit. */
+int arrays_set_max_read_errors(struct catalog_array *a, uint64_t max, struct error *err);
+
 /* Takes the members' paths from the array, to be remembered; what was away is given up. -ENOMEM. */
 int arrays_refresh_members(struct catalog_array *a);
 

@@ -86,6 +86,7 @@ struct catalog_array *catalog_add_array(struct daemon *d, const char *name, cons
     a->daemon = d;
     snprintf(a->name, sizeof a->name, "%s", name);
     memcpy(a->uuid, uuid, sizeof a->uuid);
+    a->max_read_errors = ARRAY_MAX_READ_ERRORS;
     list_append(&d->catalog.arrays, &a->link);
     return a;
 }

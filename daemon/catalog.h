@@ -41,12 +41,13 @@ struct catalog_array {
     char name[ARRAY_NAME_MAX]; /* on this host; array_assemble may have given it another than its
                                   superblocks have */
     uint8_t uuid[16];
-    char **members;        /* paths, NULL-terminated: it has them, or where to look for it */
-    char **away;           /* paths of former members that it lacks: to be looked at again */
-    struct array *array;   /* NULL: known, not assembled */
-    char reason[256];      /* why not */
-    bool unstarted;        /* array_start is due */
-    struct catalog_vg *vg; /* that has it as a PV */
+    unsigned max_read_errors; /* of each member (array_set_max_read_errors) */
+    char **members;           /* paths, NULL-terminated: it has them, or where to look for it */
+    char **away;              /* paths of former members that it lacks: to be looked at again */
+    struct array *array;      /* NULL: known, not assembled */
+    char reason[256];         /* why not */
+    bool unstarted;           /* array_start is due */
+    struct catalog_vg *vg;    /* that has it as a PV */
     /* Below: array_watch.c's. */
     bool stopping;
     struct co_event decided; /* the stop that is under way has succeeded (array NULL) or failed */

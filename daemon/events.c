@@ -16,6 +16,7 @@ static const char *const names[] = {
     [EVENT_ARRAY_STATE] = "array.state",
     [EVENT_ARRAY_MISMATCH] = "array.mismatch",
     [EVENT_MEMBER_STATE] = "member.state",
+    [EVENT_MEMBER_ERRORS] = "member.errors",
     [EVENT_VG_CHANGED] = "vg.changed",
     [EVENT_VOLUME_CREATED] = "volume.created",
     [EVENT_VOLUME_REMOVED] = "volume.removed",

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arrays.h"
 #include "base/log.h"
 #include "daemon.h"
 #include "json.h"
@@ -52,8 +53,8 @@ static json_t *encode_array(const struct catalog_array *a)
         json_array_append_new(members, json_string(*m));
     for (char **m = a->away; *m; m++)
         json_array_append_new(members, json_string(*m));
-    return json_pack(
-        "{s:s, s:s, s:o}", "name", a->name, "uuid", uuid_format(a->uuid, uuid), "members", members);
+    return json_pack("{s:s, s:s, s:i, s:o}", "name", a->name, "uuid", uuid_format(a->uuid, uuid),
+        "max_read_errors", (int)a->max_read_errors, "members", members);
 }
 
 char *state_encode(const struct daemon *d)
@@ -86,10 +87,12 @@ static int decode_array(struct daemon *d, json_t *item, struct error *err)
     struct catalog_array *a;
     uint8_t uuid[16];
     json_t *members;
+    int max_read_errors = ARRAY_MAX_READ_ERRORS;
     unsigned count;
 
-    if (json_unpack(
-            item, "{s:s, s:s, s:o}", "name", &name, "uuid", &uuid_text, "members", &members) ||
+    if (json_unpack(item, "{s:s, s:s, s?i, s:o}", "name", &name, "uuid", &uuid_text,
+            "max_read_errors", &max_read_errors, "members", &members) ||
+        max_read_errors < 0 || max_read_errors > ARRAY_READ_ERRORS_LIMIT ||
         uuid_parse_text(uuid_text, uuid) || strlen(name) >= ARRAY_NAME_MAX ||
         !json_is_array(members) || json_array_size(members) > ARRAY_MEMBERS_MAX)
         return error_set(err, EINVAL, "an array is not as it should be");
@@ -100,7 +103,10 @@ static int decode_array(struct daemon *d, json_t *item, struct error *err)
         if (!(paths[i] = json_string_value(json_array_get(members, i))))
             return error_set(err, EINVAL, "a member of array %s is no path", name);
     a = catalog_add_array(d, name, uuid);
-    return a && catalog_set_members(a, paths, count) == 0 ? 0 : -ENOMEM;
+    if (!a)
+        return -ENOMEM;
+    a->max_read_errors = (unsigned)max_read_errors;
+    return catalog_set_members(a, paths, count);
 }
 
 static int decode_pv(struct daemon *d, json_t *item, struct error *err)

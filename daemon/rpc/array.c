@@ -15,10 +15,11 @@
 
 static json_t *member_json(const struct array_member_status *m)
 {
-    return json_pack("{s:s?, s:o, s:s, s:I, s:I}", "path", *m->name ? m->name : NULL, "role",
-        m->role < 0 ? json_null() : json_integer(m->role), "state",
+    return json_pack("{s:s?, s:o, s:s, s:I, s:I, s:I, s:b}", "path", *m->name ? m->name : NULL,
+        "role", m->role < 0 ? json_null() : json_integer(m->role), "state",
         array_member_state_name(m->state), "errors", (json_int_t)m->errors, "errors_corrected",
-        (json_int_t)m->errors_corrected);
+        (json_int_t)m->errors_corrected, "errors_recent", (json_int_t)m->errors_recent, "worn",
+        m->worn);
 }
 
 static json_t *sync_json(const struct array_sync_status *s)
@@ -36,14 +37,16 @@ static json_t *status_json(const struct catalog_array *a, const struct array_sta
     for (unsigned i = 0; i < s->member_count; i++)
         json_array_append_new(members, member_json(&s->members[i]));
     raid_layout_format(s->level, s->layout, layout, sizeof layout);
-    return json_pack("{s:s, s:s, s:i, s:s?, s:I, s:I, s:I, s:s, s:i, s:I, s:I, s:I, s:b, s:o, s:o}",
-        "name", a->name, "uuid", uuid_format(s->uuid, uuid), "level", s->level, "layout",
+    return json_pack(
+        "{s:s, s:s, s:i, s:s?, s:I, s:I, s:I, s:s, s:i, s:I, s:I, s:I, s:b, s:I, s:o, s:o}", "name",
+        a->name, "uuid", uuid_format(s->uuid, uuid), "level", s->level, "layout",
         strcmp(layout, "-") ? layout : NULL, "chunk_bytes", (json_int_t)s->chunk_bytes,
         "size_bytes", (json_int_t)s->size_bytes, "member_bytes", (json_int_t)s->member_bytes,
         "state", array_state_name(s->state), "raid_disks", (int)s->raid_disks, "events",
         (json_int_t)s->events, "unsynced_bytes", (json_int_t)s->unsynced_bytes,
         "bitmap_chunk_bytes", (json_int_t)(s->bitmap ? s->bitmap_chunk_bytes : 0), "parity_log",
-        s->parity_log, "members", members, "sync", sync_json(&s->sync));
+        s->parity_log, "max_read_errors", (json_int_t)s->max_read_errors, "members", members,
+        "sync", sync_json(&s->sync));
 }
 
 json_t *rpc_array(const struct catalog_array *a)
@@ -206,6 +209,16 @@ static int destroy(struct rpc_call *call)
     return rc;
 }
 
+static int set(struct rpc_call *call)
+{
+    struct catalog_array *a;
+    int rc = find(call, &a);
+
+    if (rc == 0)
+        rc = arrays_set_max_read_errors(a, rpc_integer(call, "max_read_errors", 0), call->err);
+    return rc ? rc : rpc_result(call, rpc_array(a));
+}
+
 static int fail(struct rpc_call *call)
 {
     const char *path = rpc_text(call, "member");
@@ -357,6 +370,10 @@ const struct rpc_method rpc_array_methods[] = {
     {"array.stop", "Stops an array and marks it clean.", RPC_CHANGES | RPC_DISKS, {NAME}, stop},
     {"array.list", "Lists the arrays.", 0, {{0}}, list},
     {"array.show", "Shows an array and its members.", 0, {NAME}, show},
+    {"array.set", "Changes a setting of an array; it is remembered.", RPC_CHANGES,
+        {NAME, {"max_read_errors", RPC_INTEGER, true,
+                   "corrected read errors, halved every hour, after which a member is replaced"}},
+        set},
     {"array.fail", "Marks a member faulty; a spare takes over.", RPC_CHANGES | RPC_DISKS,
         {NAME, MEMBER}, fail},
     {"array.remove", "Takes a faulty, stale or spare member out.", RPC_CHANGES | RPC_DISKS,

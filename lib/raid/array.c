@@ -100,6 +100,7 @@ int array_new(
     a->geometry = *g;
     a->sb = *sb;
     atomic_init(&a->events, sb->events);
+    atomic_init(&a->max_read_errors, ARRAY_MAX_READ_ERRORS);
     snprintf(a->name, sizeof a->name, "%s", md_superblock_short_name(sb));
     init_locks(a);
     a->roles = calloc(g->raid_disks, sizeof(struct member *));

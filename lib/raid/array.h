@@ -114,12 +114,17 @@ int array_add(
 /* Copies `member` to `with` (NULL: a spare) while it goes on serving, then takes its place. */
 int array_replace(struct array *a, const char *member, struct blockdev *with, struct error *err);
 
+/* A member with more corrected read errors than that counts as worn out: it is replaced by a spare,
+ * or fails if the array can do without it. They count for half after each hour. */
+#define ARRAY_MAX_READ_ERRORS 20u /* unless set */
+void array_set_max_read_errors(struct array *a, unsigned max);
+
 /* Starts an action by hand. ARRAY_RESYNC: everything not known to be in sync, in use or not. -EBUSY
  * while another runs. */
 int array_sync(struct array *a, enum array_action action, struct error *err);
 void array_sync_pause(struct array *a, bool paused);
-/* Ends check, repair, resync by hand and replace; recovery is only interrupted and starts again
- * later. */
+/* Ends check, repair, resync by hand and replace (what was to be replaced stays, and its read
+ * errors are forgotten); recovery is only interrupted and starts again later. */
 void array_sync_cancel(struct array *a);
 
 #define ARRAY_MEMBERS_MAX 384
@@ -131,6 +136,8 @@ struct array_member_status {
     int role;                           /* -1: none (spare, faulty) */
     enum array_member_state state;
     uint64_t errors_corrected, errors;
+    unsigned errors_recent; /* corrected read errors, as far as they count yet */
+    bool worn;              /* in sync, and those are more than max_read_errors */
 };
 
 struct array_sync_status {
@@ -149,7 +156,7 @@ struct array_status {
     int level;
     uint32_t layout;
     uint64_t chunk_bytes, size_bytes, member_bytes;
-    unsigned raid_disks, missing;
+    unsigned raid_disks, missing, max_read_errors;
     enum array_state state;
     uint64_t events;
     uint64_t unsynced_bytes; /* regions not known to be in sync */

@@ -26,7 +26,7 @@
  *                    while both are closed
  *     ranges         in sync bytes: exclusive for each write and each window of an action
  *     update         superblocks, the list of members, and writing either to the members
- *     states         a spinlock: members become faulty under it, on any worker
+ *     states         a spinlock: members become faulty under it, on any worker; error budgets
  *     bitmap.lock    a spinlock: the bitmap's image
  *
  * I/O inside a gate may take update (to record a failure), so nobody closes a gate while holding
@@ -39,6 +39,7 @@
 #include "raid/array.h"
 #include "raid/assembly.h"
 #include "raid/bitmap.h"
+#include "raid/error_budget.h"
 #include "raid/geometry.h"
 #include "raid/superblock.h"
 #include "raid/throttle.h"
@@ -59,9 +60,11 @@ struct member {
     _Atomic uint64_t recovered_bytes; /* RECOVERING, REPLACING: so far its data is right */
     _Atomic uint64_t head_bytes;      /* where it read last, if rotational */
     _Atomic uint64_t errors, errors_corrected;
-    struct md_superblock sb; /* as last written or read */
-    struct member_log *log;  /* parity_log.c; NULL: none */
-    void *buf;               /* MD_SUPERBLOCK_BYTES, to write it from */
+    _Atomic unsigned errors_recent; /* what the budget said last */
+    struct error_budget budget;     /* guarded by array.states */
+    struct md_superblock sb;        /* as last written or read */
+    struct member_log *log;         /* parity_log.c; NULL: none */
+    void *buf;                      /* MD_SUPERBLOCK_BYTES, to write it from */
     struct iovec buf_iov;
 };
 
@@ -190,6 +193,7 @@ struct array {
     _Atomic bool busy;                     /* written lately; implies that the superblocks say so */
     _Atomic bool failed;
     _Atomic unsigned in_sync; /* roles whose member is */
+    _Atomic unsigned max_read_errors;
     struct bitmap_log bitmap;
 
     struct spinlock states;
@@ -408,6 +412,16 @@ int mirror_read(
 void mirror_correct(
     struct array *a, struct member *m, void *buf, uint64_t member_offset_bytes, uint64_t length);
 struct array_activity *array_activity(struct array *a);
+
+/* wear.c */
+/* A read error of the member has been corrected. Any worker. */
+void wear_note_corrected(struct array *a, struct member *m);
+/* Whether it has had more of them lately than it may have. */
+bool wear_is_over(const struct array *a, const struct member *m);
+/* They do not count any more. */
+void wear_forgive(struct array *a, struct member *m);
+/* Replaces or fails the members that have had too many; control is held. */
+void wear_settle(struct array *a);
 
 /* background.c */
 void array_wake(struct array *a);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The manager: one coroutine an array, on the worker that started it. In turn: it ends actions that
- * are through, takes failed members out of their roles, gives spares the roles that lack a member,
- * starts the action that is due (recovery before resync), marks an idle array clean, and has the
- * bitmap cleaned up. Whoever changes something wakes it.
+ * are through, takes failed members out of their roles, and those that wear out, gives spares the
+ * roles that lack a member, starts the action that is due (recovery before resync), marks an idle
+ * array clean, and has the bitmap cleaned up. Whoever changes something wakes it.
  */
 #include <errno.h>
 
@@ -146,6 +146,8 @@ static void step(struct array *a)
     array_settle_failures(a);
     if (gives_way(a))
         sync_interrupt(a);
+    if (!atomic_load(&a->failed))
+        wear_settle(a);
     if (!a->sync.running && !atomic_load(&a->failed)) {
         use_spares(a);
         start_what_is_due(a);

@@ -107,8 +107,7 @@ void mirror_correct(
     if (!rc)
         rc = blockdev_readv(m->dev, &iov, 1, offset, BLOCK_BACKGROUND | BLOCK_PATIENT);
     if (!rc) {
-        atomic_fetch_add(&m->errors_corrected, 1);
-        array_changed(a);
+        wear_note_corrected(a, m);
         return;
     }
     if (!members_fail(a, &m, 1))

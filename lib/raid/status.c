@@ -31,7 +31,7 @@ static uint64_t unsynced_bytes(const struct array *a)
     return MIN(in_array_bytes(a, chunks << a->bitmap.chunk_shift), a->geometry.size_bytes);
 }
 
-static void describe(const struct member *m, struct array_member_status *out)
+static void describe(const struct array *a, const struct member *m, struct array_member_status *out)
 {
     enum array_member_state state = member_state(m);
 
@@ -40,6 +40,8 @@ static void describe(const struct member *m, struct array_member_status *out)
         .state = state,
         .errors_corrected = atomic_load(&m->errors_corrected),
         .errors = atomic_load(&m->errors),
+        .errors_recent = atomic_load(&m->errors_recent),
+        .worn = state == MEMBER_IN_SYNC && wear_is_over(a, m),
     };
     memcpy(out->name, m->dev->name, sizeof out->name);
 }
@@ -50,11 +52,11 @@ static unsigned describe_role(const struct array *a, unsigned role, struct array
     unsigned count = 0;
 
     if (array_writable(a->roles[role]))
-        describe(a->roles[role], &out[count++]);
+        describe(a, a->roles[role], &out[count++]);
     else
         out[count++] = (struct array_member_status){.role = (int)role, .state = MEMBER_MISSING};
     if (array_writable(a->replacements[role]))
-        describe(a->replacements[role], &out[count++]);
+        describe(a, a->replacements[role], &out[count++]);
     return count;
 }
 
@@ -66,7 +68,7 @@ static void describe_members(const struct array *a, struct array_status *s)
         list_for_each (it, &a->members) {
             const struct member *m = container_of(it, struct member, link);
             if (member_state(m) == state)
-                describe(m, &s->members[s->member_count++]);
+                describe(a, m, &s->members[s->member_count++]);
         }
 }
 
@@ -96,6 +98,7 @@ struct array_status *array_status(struct array *a)
     s->member_bytes = a->geometry.member_bytes;
     s->raid_disks = a->geometry.raid_disks;
     s->missing = a->geometry.raid_disks - atomic_load(&a->in_sync);
+    s->max_read_errors = atomic_load(&a->max_read_errors);
     s->state = state_of(a);
     s->events = atomic_load(&a->events);
     s->unsynced_bytes = unsynced_bytes(a);

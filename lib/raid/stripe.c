@@ -381,6 +381,17 @@ static int settle_writes(struct array *a, struct gathering *g)
     return members_fail(a, g->targets, failed);
 }
 
+/* Blocks that could not be read have got their contents again. */
+static void note_corrected(struct stripe *s)
+{
+    for (unsigned i = 0; i < cell_count(s); i++) {
+        struct member *m = array_readable(s->a, role_of(s, i));
+
+        if (s->cells[i].rewrite && m && stripe_new_block(s, i))
+            wear_note_corrected(s->a, m);
+    }
+}
+
 int stripes_write(struct stripe *stripes, unsigned count, unsigned flags)
 {
     struct array *a = stripes->a;
@@ -395,6 +406,8 @@ int stripes_write(struct stripe *stripes, unsigned count, unsigned flags)
     }
     if (g.count && blockdev_run(g.ops, g.count))
         rc = settle_writes(a, &g);
+    for (unsigned n = 0; n < count && !rc; n++)
+        note_corrected(&stripes[n]);
     gathering_end(&g);
     return rc;
 }

@@ -102,6 +102,16 @@ static bool should_wait(const struct array_sync *s)
     return s->result == -ENOMEM || (s->result == -EIO && (!s->target_count || s->unreadable));
 }
 
+/* Who does not want it wants the original to stay. */
+static void abandon_replacement(struct array *a, struct member *target)
+{
+    struct member *original = a->roles[target->role];
+
+    if (original)
+        wear_forgive(a, original);
+    array_unplace_member(a, target);
+}
+
 static void conclude(struct array *a)
 {
     struct array_sync *s = &a->sync;
@@ -109,7 +119,7 @@ static void conclude(struct array *a)
     if (!s->result && s->target_count)
         recovery_finish(a);
     else if (s->abandoned && member_state(s->targets[0]) == MEMBER_REPLACING)
-        array_unplace_member(a, s->targets[0]);
+        abandon_replacement(a, s->targets[0]);
     if (s->unreadable)
         s->result = -EIO;
     if (should_wait(s))

@@ -14,9 +14,9 @@ ASHLAR = os.path.abspath(os.path.join(sys.argv.pop(1) if len(sys.argv) > 1 else 
 
 ARRAY = {
     "name": "a0", "uuid": "11:22", "level": 10, "layout": "near2", "chunk_bytes": 524288, "size_bytes": 5 << 29, "member_bytes": 1 << 30,
-    "state": "degraded", "raid_disks": 2, "events": 3, "unsynced_bytes": 0,
-    "members": [{"path": "/m0", "role": 0, "state": "in-sync", "errors": 0, "errors_corrected": 4},
-                {"path": None, "role": 1, "state": "missing", "errors": 0, "errors_corrected": 0}],
+    "state": "degraded", "raid_disks": 2, "max_read_errors": 2, "events": 3, "unsynced_bytes": 0,
+    "members": [{"path": "/m0", "role": 0, "state": "in-sync", "errors": 0, "errors_corrected": 4, "errors_recent": 3, "worn": True},
+                {"path": None, "role": 1, "state": "missing", "errors": 0, "errors_corrected": 0, "errors_recent": 0, "worn": False}],
     "sync": {"action": "recovery", "paused": False, "done_bytes": 25, "total_bytes": 100, "mismatch_bytes": 0},
 }
 VG = {"name": "vg", "size_bytes": 1 << 30, "free_bytes": 1 << 29, "extent_size_bytes": 4 << 20, "pvs": ["a0"], "partial": False,
@@ -82,6 +82,9 @@ class Requests(unittest.TestCase):
             ("array.create", {"name": "a0", "level": 10, "layout": "far2", "chunk_bytes": 65536, "members": ["/x/1", "/x/2", "missing"],
                               "spares": ["/x/4", "/x/5"], "force": True}))
 
+    def test_array_set(self):
+        self.assertEqual(self.sent("array", "set", "a0", "--max-read-errors", "5"), ("array.set", {"name": "a0", "max_read_errors": 5}))
+
     def test_relative_paths_become_absolute(self):
         with tempfile.TemporaryDirectory() as d:
             open(os.path.join(d, "m"), "w").close()
@@ -145,6 +148,7 @@ class Answers(unittest.TestCase):
         self.assertIn("a0: raid10 near2, 2.5G, chunk 512K, degraded, sync recovery 25.0%", out)
         self.assertRegex(out, r"0 +/m0 +in-sync +0 +4")
         self.assertRegex(out, r"1 +- +missing")
+        self.assertIn("/m0 wears out: more than 2 read errors lately", out)
 
     def test_status_tree(self):
         out = Daemon({"status": [ok({"arrays": [ARRAY], "vgs": [VG], "exports": [EXPORT], "jobs": []})]}).run("status").stdout

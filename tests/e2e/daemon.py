@@ -125,6 +125,16 @@ class Restart(unittest.TestCase):
             s = h.ashlar("status")
             self.assertEqual((s["arrays"], [v["name"] for v in s["vgs"]], [e["target"] for e in s["exports"]]), ([], ["bare"], ["bare/v"]))
 
+    def test_settings_are_remembered(self):
+        with Host() as h:
+            h.ashlar("array", "create", "a0", *h.members(2, "32M"), "--level", 1)
+            self.assertEqual(h.array("a0")["max_read_errors"], 20)
+            self.assertIn("at most", h.refusal("array", "set", "a0", "--max-read-errors", "1000001"))
+            self.assertEqual(h.ashlar("array", "set", "a0", "--max-read-errors", "5")["max_read_errors"], 5)
+            h.kill()
+            h.start()
+            self.assertEqual(h.array("a0")["max_read_errors"], 5)
+
     def test_job_numbers_go_on(self):
         with Stack() as h:
             h.ashlar("array", "check", "a0")

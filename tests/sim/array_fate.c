@@ -96,6 +96,14 @@ static void make_errors(struct sim_disk *d, enum fault fault, unsigned kinds)
         (unsigned long long)f->offset, (unsigned long long)f->length, f->times);
 }
 
+static void lose_run(struct sim_disk *d, uint64_t offset)
+{
+    for (uint64_t n = 1 + draw(8), s = offset / SIM_SECTOR_BYTES;
+         n-- && s < d->size_bytes / SIM_SECTOR_BYTES; s++)
+        d->unreadable[s / 64] |= UINT64_C(1) << s % 64;
+    SIM_TRACE("fate: sectors of %s at %llu cannot be read", d->path, (unsigned long long)offset);
+}
+
 static void lose_sectors(struct sim_disk *d)
 {
     uint64_t offset, length;
@@ -104,11 +112,19 @@ static void lose_sectors(struct sim_disk *d)
         return;
     blame(d, FAULT_LATENT);
     choose_place(d, &offset, &length);
-    offset += draw(length / SIM_SECTOR_BYTES) * SIM_SECTOR_BYTES;
-    for (uint64_t n = 1 + draw(8), s = offset / SIM_SECTOR_BYTES;
-         n-- && s < d->size_bytes / SIM_SECTOR_BYTES; s++)
-        d->unreadable[s / 64] |= UINT64_C(1) << s % 64;
-    SIM_TRACE("fate: sectors of %s at %llu cannot be read", d->path, (unsigned long long)offset);
+    lose_run(d, offset + draw(length / SIM_SECTOR_BYTES) * SIM_SECTOR_BYTES);
+}
+
+/* All over its data. */
+static void wear_out(struct sim_disk *d)
+{
+    uint64_t sectors = (d->size_bytes - world->data_offset_bytes) / SIM_SECTOR_BYTES;
+
+    if (!allowed(FAULT_LATENT))
+        return;
+    blame(d, FAULT_LATENT);
+    for (uint64_t n = 4 + draw(12); n--;)
+        lose_run(d, world->data_offset_bytes + draw(sectors) * SIM_SECTOR_BYTES);
 }
 
 static void stall(struct sim_disk *d)
@@ -132,7 +148,7 @@ static void go_or_come_back(struct sim_disk *d)
 
 static void strike(struct sim_disk *d)
 {
-    switch (draw(10)) {
+    switch (draw(11)) {
     case 0:
     case 1:
         make_errors(d, FAULT_READ_ERROR, 1u << IO_READ);
@@ -149,6 +165,9 @@ static void strike(struct sim_disk *d)
         lose_sectors(d);
         break;
     case 7:
+        wear_out(d);
+        break;
+    case 8:
         stall(d);
         break;
     default:

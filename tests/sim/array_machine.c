@@ -233,6 +233,7 @@ void array_machine_assemble(void)
     if (rc)
         sim_fail("the array cannot be assembled: %s", err.text);
     check_log();
+    array_set_max_read_errors(machine.array, world->max_read_errors);
     machine.was_degraded = false;
     array_may_fail(); /* notes whether it is degraded */
     trace_members();
@@ -317,6 +318,7 @@ static bool find_whole(void)
         world->life = LIFE_NONE;
         return false;
     }
+    array_set_max_read_errors(machine.array, world->max_read_errors);
     if (made) {
         note_array();
         world->data_offset_bytes = ARRAY_DATA_OFFSET;

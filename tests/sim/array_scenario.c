@@ -102,6 +102,9 @@ static void choose_world(const struct scenario_options *options)
     world->guests = 1 + (unsigned)choose(SIM_ADMIN, 4);
     world->lies = one_in(SIM_ADMIN, 16);
     world->large = !world->lies && one_in(SIM_ADMIN, 32);
+    world->max_read_errors = ARRAY_MAX_READ_ERRORS;
+    if (!world->lies && !one_in(SIM_ADMIN, 4)) /* so that members wear out */
+        world->max_read_errors = (unsigned)choose(SIM_ADMIN, 3);
 }
 
 /* --- the array --- */

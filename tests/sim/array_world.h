@@ -56,6 +56,7 @@ struct array_world {
     struct scenario_options options;
     /* Of the seed: */
     unsigned workers, guests;
+    unsigned max_read_errors; /* a member may have */
     bool lies;
     bool large; /* members have a middle, which is recovered only where it is in use */
     /* The array: */

@@ -19,6 +19,8 @@ static void fill(struct daemon *d)
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(a);
     CU_ASSERT_EQUAL(catalog_set_members(a, members, 2), 0);
+    CU_ASSERT_EQUAL(a->max_read_errors, ARRAY_MAX_READ_ERRORS);
+    a->max_read_errors = 7;
     CU_ASSERT_PTR_NOT_NULL(catalog_add_pv(d, "/pv"));
     CU_ASSERT_PTR_NOT_NULL(catalog_add_export(d, "vg/v", NULL, false));
     CU_ASSERT_PTR_NOT_NULL(catalog_add_export(d, "vg/v", "/own.sock", true));
@@ -42,6 +44,7 @@ static void check(struct daemon *d)
     CU_ASSERT_STRING_EQUAL(a->members[1], "/m/\"1\" \xc3\xa4");
     CU_ASSERT_PTR_NULL(a->members[2]);
     CU_ASSERT_PTR_NULL(a->array);
+    CU_ASSERT_EQUAL(a->max_read_errors, 7);
     CU_ASSERT_PTR_NOT_NULL(catalog_find_pv(&d->catalog, "/pv"));
     CU_ASSERT_PTR_NOT_NULL_FATAL(e);
     CU_ASSERT_PTR_NULL(e->path);

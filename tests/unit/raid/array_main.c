@@ -5,7 +5,8 @@
 
 extern CU_TestInfo array_tests[], control_tests[], members_tests[], mirror_tests[],
     mismatch_tests[], pace_tests[], parity_array_tests[], parity_log_tests[], parity_zero_tests[],
-    recovery_tests[], recovery_together_tests[], resync_tests[], stripe_join_tests[], sync_tests[];
+    recovery_tests[], recovery_together_tests[], resync_tests[], stripe_join_tests[], sync_tests[],
+    wear_tests[];
 
 int main(int argc, char **argv)
 {
@@ -24,6 +25,7 @@ int main(int argc, char **argv)
         {.pName = "resync", .pTests = resync_tests},
         {.pName = "stripe join", .pTests = stripe_join_tests},
         {.pName = "sync", .pTests = sync_tests},
+        {.pName = "wear", .pTests = wear_tests},
         CU_SUITE_INFO_NULL,
     };
     return rt_init(NULL, NULL) < 0 ? 2 : unit_main(argc, argv, suites);

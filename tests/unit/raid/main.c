@@ -3,7 +3,7 @@
 
 extern CU_TestInfo superblock_tests[], bitmap_tests[], layout_tests[], geometry_tests[],
     geometry_parity_tests[], defaults_tests[], assembly_tests[], stripe_plan_tests[],
-    parity_record_tests[], parity_tests[], throttle_tests[];
+    parity_record_tests[], parity_tests[], throttle_tests[], error_budget_tests[];
 extern int parity_suite_init(void), parity_suite_clean(void);
 
 int main(int argc, char **argv)
@@ -23,6 +23,7 @@ int main(int argc, char **argv)
         {.pName = "stripe plan", .pTests = stripe_plan_tests},
         {.pName = "parity record", .pTests = parity_record_tests},
         {.pName = "throttle", .pTests = throttle_tests},
+        {.pName = "error budget", .pTests = error_budget_tests},
         CU_SUITE_INFO_NULL,
     };
     return unit_main(argc, argv, suites);
