@@ -57,14 +57,28 @@ lose() { # MD COUNT: the first is taken out, the second stays as faulty
     mdadm /dev/$1 --fail $old --remove $old || exit 1
     [ $2 = 1 ] || mdadm /dev/$1 --fail $(member $1 2) || exit 1
 }
-refill() { # MD NUMBER...: these members, slowly and at the same time
+part_way() { # MD: what is being filled or synced, is so in the first MiB of each member
+    local i done rest
+    echo frozen >/sys/block/$1/md/sync_action
+    echo 2048 >/sys/block/$1/md/sync_max
+    set_speed 200000 1000
+    echo idle >/sys/block/$1/md/sync_action
+    for i in $(seq 600); do
+        read -r done rest </sys/block/$1/md/sync_completed
+        [ "$done" = 2048 ] && return
+        sleep 0.05
+    done
+    echo "$1 does not get part of the way" >&2
+    exit 1
+}
+refill() { # MD NUMBER...: these members, at the same time
     local md=$1 old= number
     shift
     for number; do old="$old $(member $md $number)"; done
     mdadm /dev/$md --fail $old --remove $old && mdadm --zero-superblock $old || exit 1
     echo frozen >/sys/block/$md/md/sync_action
     mdadm /dev/$md --add $old || exit 1
-    echo idle >/sys/block/$md/md/sync_action
+    part_way $md
 }
 fill() { # MD SOURCE BLOCK: from so many blocks of 64 KiB on; then parts of stripes
     dd if=$2 of=/dev/$1 bs=64K skip=$3 oflag=direct 2>/dev/null
@@ -153,14 +167,16 @@ class Script:
 
     def leave(self, arrays):
         """Each in its state; at the end of the script the power is cut."""
-        self.text += "set_speed 100 100\n"
-        self.renew([a for a in arrays if a.left.new])
+        for a in arrays:
+            if a.left.new:
+                self.text += "set_speed 100 100\n"
+                self.renew([a])
+                self.each([a], "part_way {md}")
         self.each(arrays, "echo 60 >/sys/block/{md}/md/safe_mode_delay")
         self.each([a for a in arrays if a.left.lacking], "lose {md} {a.left.lacking}")
         for a in arrays:
             if a.left.filling and not a.left.new:
                 self.each([a], "refill {md} " + " ".join(map(str, a.left.filling)))
-        self.text += "sleep 1\n"
         self.each(arrays, f"fill {{md}} /dev/d{len(self.disks)} {{a.block}}")
         self.each([a for a in arrays if a.left.stopped], "mdadm --stop /dev/{md} || exit 1")
         self.text += "touch /run/power-cut\n"
