@@ -7,7 +7,7 @@
 
 static uint64_t hours_since(const struct error_budget *b, uint64_t now_ns)
 {
-    return (now_ns - b->since_ns) / HOUR_NS;
+    return now_ns > b->since_ns ? (now_ns - b->since_ns) / HOUR_NS : 0;
 }
 
 unsigned error_budget_used(const struct error_budget *b, uint64_t now_ns)

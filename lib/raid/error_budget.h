@@ -15,7 +15,7 @@ struct error_budget {
     uint64_t since_ns; /* the hour began that `used` is of */
 };
 
-/* One more error; now_ns never goes back. */
+/* One more error. Workers' clocks may be read in another order than they come here. */
 void error_budget_spend(struct error_budget *b, uint64_t now_ns);
 /* How many count now. */
 unsigned error_budget_used(const struct error_budget *b, uint64_t now_ns);

@@ -62,6 +62,16 @@ static void test_begins_anew(void)
     CU_ASSERT_EQUAL(error_budget_used(&b, START + 4 * HOUR_NS + HOUR_NS / 2), 2);
 }
 
+static void test_earlier(void)
+{
+    struct error_budget b = {0};
+
+    spend(&b, 3, START);
+    spend(&b, 1, START - 1);
+    CU_ASSERT_EQUAL(error_budget_used(&b, START - 1), 4);
+    CU_ASSERT_EQUAL(error_budget_used(&b, START + HOUR_NS), 2);
+}
+
 static void test_most(void)
 {
     struct error_budget b = {UINT_MAX, START};
@@ -76,6 +86,7 @@ CU_TestInfo error_budget_tests[] = {
     {"halved every hour", test_halved_every_hour},
     {"errors do not hold the hour up", test_errors_do_not_hold_the_hour_up},
     {"the first after a long time begins an hour", test_begins_anew},
+    {"a moment earlier than the last", test_earlier},
     {"the most there is", test_most},
     CU_TEST_INFO_NULL,
 };
