@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fixture.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 
 #include "array_watch.h"
 #include "arrays.h"
+#include "raid/array_private.h"
 #include "raid/layout.h"
 #include "rt/worker.h"
 
@@ -125,7 +127,40 @@ static void test_stop_ends_job(void)
     fixture_run(stop_ends_job);
 }
 
+static unsigned events_of(const struct fixture *f, enum event_kind kind)
+{
+    const struct events *e = &f->daemon.events;
+    unsigned n = 0;
+
+    for (uint64_t seq = 1; seq <= e->last_seq; seq++)
+        n += e->ring[seq % EVENTS_KEPT].kind == kind;
+    return n;
+}
+
+/* Once, however many errors follow. The array cannot do without it. */
+static void wears_out(struct fixture *f)
+{
+    struct catalog_array *a = make(f);
+    struct error err = {0};
+
+    CU_ASSERT_EQUAL(array_fail(a->array, a->members[1], &err), 0);
+    CU_ASSERT_EQUAL(arrays_set_max_read_errors(a, 1000001, &err), -EINVAL);
+    CU_ASSERT_EQUAL(arrays_set_max_read_errors(a, 2, &err), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        wear_note_corrected(a->array, members_find(a->array, a->members[0]));
+        co_sleep_ns(2000000);
+        CU_ASSERT_EQUAL(events_of(f, EVENT_MEMBER_ERRORS), i >= 2);
+    }
+    CU_ASSERT_EQUAL(arrays_stop(a, NULL), 0);
+}
+
+static void test_wears_out(void)
+{
+    fixture_run(wears_out);
+}
+
 CU_TestInfo array_watch_tests[] = {
+    {"a member that wears out is told of once", test_wears_out},
     {"the array stops while the watcher is busy", test_stops_meanwhile},
     {"one job for each action", test_one_job},
     {"a stop ends the job", test_stop_ends_job},
