@@ -311,6 +311,9 @@ static int write_logged(struct update *u, struct stripe *stretches, unsigned cou
         rc = stripes_write(stretches, count, u->flags);
     if (!rc && parity_log_most_bytes(u->a))
         rc = parity_log_append(u->a, stretches, count, &hold);
+    /* what a failed member has no record of, it must not be taken for in sync with after a crash */
+    if (!rc && members_record_if_needed(u->a))
+        rc = -EIO;
     if (!rc && !MUTANT(LOG_AFTER_DATA))
         rc = stripes_write(stretches, count, u->flags);
     parity_log_release(&hold);
