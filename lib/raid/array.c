@@ -14,6 +14,7 @@
 #include "raid/array_private.h"
 #include "raid/mismatch.h"
 #include "raid/parity_log.h"
+#include "raid/stripe_flush.h"
 #include "raid/stripe_join.h"
 #include "rt/io.h"
 
@@ -108,7 +109,7 @@ int array_new(
     a->mismatches = mismatches_new(g->raid_disks);
     a->activity = aligned_alloc(_Alignof(struct array_activity), WORKERS_MAX * sizeof *a->activity);
     if (!a->roles || !a->replacements || !a->mismatches || !a->activity ||
-        (g->parity && stripe_join_init(a)) || init_device(a, err)) {
+        (g->parity && (stripe_join_init(a) || stripe_flush_init(a))) || init_device(a, err)) {
         array_free(a);
         return error_set(err, ENOMEM, "out of memory");
     }
@@ -130,6 +131,7 @@ void array_free(struct array *a)
     free(a->mismatches);
     free(a->activity);
     stripe_join_destroy(a);
+    stripe_flush_destroy(a);
     parity_log_destroy(a);
     free(a->sb_ops);
     free(a->sb_targets);
@@ -240,11 +242,14 @@ int array_flush_all(struct array *a)
 
 int array_flush_members(struct array *a)
 {
+    uint64_t flush = stripe_flush_begin(a);
     int rc = array_flush_all(a);
 
-    if (members_record_if_needed(a))
+    if (members_record_if_needed(a) || atomic_load(&a->failed))
         rc = -EIO;
-    return atomic_load(&a->failed) ? -EIO : rc;
+    if (!rc)
+        stripe_flush_end(a, flush);
+    return rc;
 }
 
 int array_fill_page(struct blockdev *d, int byte, uint64_t offset)

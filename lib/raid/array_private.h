@@ -14,7 +14,8 @@
  *                                                                       throttle.h, the rule
  *     parity_write.c, parity_read.c, parity_sync.c
  *                   RAID5 and RAID6, on stripe.c (a stretch of a stripe), stripe_plan.c and
- *                   stripe_join.c (which writes go together, and how many)
+ *                   stripe_join.c (which writes go together, and how many) and
+ *                   stripe_flush.c (what a power cut may take back)
  *     parity_zero.c  whole stripes of zeros
  *     parity_log.c, parity_append.c, parity_replay.c
  *                   their log against the write hole; parity_record.c its format
@@ -188,6 +189,7 @@ struct array {
     struct range_lock ranges;
     struct member **roles, **replacements; /* by role, NULL: none; may be faulty */
     struct array_activity *activity;       /* [WORKERS_MAX] */
+    struct stripe_flushes *flushes;        /* stripe_flush.c; the same */
     struct stripe_joins *joins;            /* stripe_join.c; only of RAID5 and RAID6 */
     struct parity_log *log;                /* of those, if members have room; else NULL */
     _Atomic bool busy;                     /* written lately; implies that the superblocks say so */

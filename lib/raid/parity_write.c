@@ -21,6 +21,7 @@
 #include "raid/parity_log.h"
 #include "raid/parity_record.h"
 #include "raid/stripe.h"
+#include "raid/stripe_flush.h"
 #include "raid/stripe_join.h"
 #include "rt/io.h"
 
@@ -320,16 +321,20 @@ static int write_logged(struct update *u, struct stripe *stretches, unsigned cou
     return rc;
 }
 
-/* Some of the data written is to be worked out from what else stands in the stripe. */
-static bool lacks_member(const struct update *u)
+/* After writing: what has been written and may still be lost, and what that would do to the rest of
+ * the stripe. */
+static int make_durable(struct update *u)
 {
-    for (unsigned i = 0; i < u->stretch_count; i++)
-        for (unsigned block = 0; block < u->a->geometry.raid5.data; block++) {
-            unsigned char flags = u->stretches[i].flags[block];
-            if (flags & STRIPE_COVERED && !(flags & STRIPE_READABLE))
-                return true;
-        }
-    return false;
+    bool whole = true;
+
+    for (unsigned i = 0; i < u->stretch_count; i++) {
+        whole = whole && u->stretches[i].plan.method == STRIPE_FULL;
+        if (!u->stretches[i].logged && !(u->flags & BLOCK_FUA))
+            stripe_flush_due(u->a, u->stripe, u->stripe + 1);
+    }
+    return !whole && u->flags & BLOCK_FUA && stripe_flush_is_due(u->a, u->stripe)
+               ? array_flush_members(u->a)
+               : 0;
 }
 
 static int bring_in(struct update *u, bool in_sync)
@@ -349,9 +354,7 @@ static int bring_in(struct update *u, bool in_sync)
         count = fit_record(u, i);
         rc = write_logged(u, &u->stretches[i], count);
     }
-    if (!rc && u->flags & BLOCK_FUA && lacks_member(u))
-        rc = array_flush_members(u->a);
-    return rc;
+    return rc ? rc : make_durable(u);
 }
 
 /* Under the lock of what it touches, with the bitmap's bits set. */

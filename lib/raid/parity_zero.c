@@ -11,6 +11,7 @@
 
 #include "base/arith.h"
 #include "raid/parity_log.h"
+#include "raid/stripe_flush.h"
 #include "rt/io.h"
 
 #define OPS_MAX 64u /* side by side */
@@ -97,6 +98,8 @@ static int zero_locked(struct array *a, struct rows *rows)
     rc = bitmap_log_begin(a, start, length);
     if (!rc)
         rc = array_degraded(a) ? -EOPNOTSUPP : zero_members(a, rows);
+    if (!rc)
+        stripe_flush_due(a, rows->first, rows->end);
     if (members_record_if_needed(a))
         rc = -EIO;
     if (!rc && !array_degraded(a))
