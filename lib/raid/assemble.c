@@ -238,6 +238,16 @@ static int choose_bitmap(struct array *a, const struct findings *f, struct error
     return bitmap_log_init(a, &header, a->sb.feature_map & MD_FEATURE_BITMAP_OFFSET);
 }
 
+/* Some member still says that it lacks what has a bit. It must not meet a bitmap without any, until
+ * it says something else: a crash may come between the two. */
+static bool goes_by_bitmap(const struct findings *f)
+{
+    for (unsigned i = 0; i < f->count; i++)
+        if (f->sbs[i].feature_map & MD_FEATURE_RECOVERY_BITMAP)
+            return true;
+    return false;
+}
+
 /*
  * Its bits: from a member that has a current one; else all that a resync has to go over. Each is
  * taken for a chunk that differs when the array was not clean. A stale member that stands in may
@@ -255,7 +265,7 @@ static int load_bitmap(struct array *a, const struct findings *f, struct error *
     else if (decision->bitmap_from >= 0)
         rc = bitmap_log_load(a, f->devices[decision->bitmap_from]);
     else
-        bitmap_log_fill(a, decision->resync_from_bytes);
+        bitmap_log_fill(a, goes_by_bitmap(f) ? 0 : decision->resync_from_bytes);
     if (!rc && (decision->dirty || decision->forced) && !MUTANT(NO_RESYNC))
         bitmap_log_distrust(a);
     bitmap_log_use_all(a);

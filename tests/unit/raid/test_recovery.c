@@ -360,6 +360,55 @@ static void test_a_spare_gets_the_bitmap(void)
     run_in_rt(damaged_spare);
 }
 
+/* As it is when nothing has been written for a while. */
+static void set_clean(struct rig *r, unsigned disk)
+{
+    char buf[MD_SUPERBLOCK_BYTES];
+    struct md_superblock sb;
+
+    rig_read_superblock(r, disk, &sb);
+    sb.resync_offset = MD_MAX_SECTOR;
+    md_superblock_encode(&sb, buf);
+    CU_ASSERT_EQUAL(
+        blockdev_write(r->disks[disk].memory, buf, MD_SUPERBLOCK_OFFSET_BYTES, sizeof buf, 0), 0);
+}
+
+/* The only whole bitmap is gone. Until the member that lacks what it named says that it lacks all,
+ * a bitmap without bits would mean that it lacks nothing. */
+static void bitmap_is_lost(void)
+{
+    bool readded = false;
+    char zeros[4096] = {0};
+    struct rig r;
+
+    rig_init(&r, 2);
+    rig_create(&r, 1, 0, 2, 0);
+    array_start(r.array);
+    rig_settle(&r);
+    array_sync_pause(r.array, true);
+    CU_ASSERT_EQUAL(array_fail(r.array, rig_name(1), NULL), 0);
+    CU_ASSERT_EQUAL(array_remove(r.array, rig_name(1), NULL), 0);
+    rig_write(&r, RIG_CHUNK_BYTES, RIG_CHUNK_BYTES, 0);
+    CU_ASSERT_EQUAL(array_add(r.array, rig_open(&r, 1), false, &readded, NULL), 0);
+    CU_ASSERT(readded);
+    rig_stop(&r);
+    set_clean(&r, 0);
+    set_clean(&r, 1);
+    CU_ASSERT_EQUAL(blockdev_write(r.disks[0].memory, zeros, 8192, sizeof zeros, 0), 0);
+    CU_ASSERT_EQUAL(rig_assemble(&r, 3, 0), 0);
+    CU_ASSERT_EQUAL(rig_count_bits(&r, 1), r.array->bitmap.bits);
+    array_start(r.array);
+    CU_ASSERT(rig_wait(&r, rig_is_whole));
+    CU_ASSERT_EQUAL(rig_count_differing(&r), 0);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_who_goes_by_a_bitmap_never_meets_an_empty_one(void)
+{
+    run_in_rt(bitmap_is_lost);
+}
+
 static void target_dies(void)
 {
     struct rig r;
@@ -686,6 +735,8 @@ CU_TestInfo recovery_tests[] = {
         test_a_replacement_recovers_when_the_original_fails},
     {"a replace cancelled gives the spare back", test_a_replace_cancelled_gives_the_spare_back},
     {"a spare gets the bitmap", test_a_spare_gets_the_bitmap},
+    {"who goes by a bitmap never meets an empty one",
+        test_who_goes_by_a_bitmap_never_meets_an_empty_one},
     {"when a spare fails the next one takes over", test_when_a_spare_fails_the_next_one_takes_over},
     {"recovery goes on after a restart", test_recovery_goes_on_after_a_restart},
     {"what differs below where recovery goes on is copied again",
