@@ -149,7 +149,7 @@ static void test_golden(void)
         clear(&b);
         golden_free(g);
     }
-    CU_ASSERT_EQUAL(arrays, 19);
+    CU_ASSERT_EQUAL(arrays, 32);
 }
 
 /* --- arrays of ours --- */
