@@ -27,7 +27,7 @@
 #include "rt/host/step.h"
 #include "rt/worker.h"
 
-#define IN_FLIGHT_MAX 1024
+#define IN_FLIGHT_MAX 512
 #define IN_FLIGHT_MIN 32
 #define BATCH         64
 
