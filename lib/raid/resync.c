@@ -4,7 +4,7 @@
  * (mirror_sync.c, parity_sync.c).
  *
  * Resync goes over the chunks that are not in sync (by itself only over those that hold something),
- * until there are none; check and repair over those that are.
+ * until there are none; check and repair over those that are, and hold something.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static bool wanted(const struct array *a, uint64_t chunk)
     uint32_t word = atomic_load_explicit(&a->bitmap.chunks[chunk], memory_order_relaxed);
 
     if (a->sync.action != ARRAY_RESYNC)
-        return !(word & CHUNK_UNSYNCED);
+        return (word & (CHUNK_UNSYNCED | CHUNK_USED)) == CHUNK_USED;
     return word & CHUNK_UNSYNCED && (word & CHUNK_USED || a->sync.by_hand);
 }
 
