@@ -6,7 +6,7 @@
 
 #include <CUnit/CUnit.h>
 
-/* Runs the NULL-terminated suites; argv[1], if given, names the only suite to run. Returns main's
+/* Runs the NULL-terminated suites, or those that the arguments name. Returns main's
  * exit status. */
 int unit_main(int argc, char **argv, CU_SuiteInfo *suites);
 
