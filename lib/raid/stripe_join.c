@@ -8,6 +8,7 @@
 
 #define SHARDS              64u
 #define WORKER_MEMORY_BYTES (UINT64_C(64) << 20)
+#define MORE_NS             UINT64_C(20000000) /* that a part waits for more, at most */
 
 struct shard {
     _Alignas(64) struct spinlock lock;
@@ -63,22 +64,76 @@ static struct stripe_part *find_leader(struct shard *shard, uint64_t stripe)
     return NULL;
 }
 
+static bool is_whole(const struct array *a, const struct stripe_part *leader)
+{
+    return leader->bytes >= a->geometry.chunk_bytes * a->geometry.raid5.data;
+}
+
+/* The lock is held. */
+static void join(struct array *a, struct stripe_part *leader, struct stripe_part *p)
+{
+    list_append(&leader->waiting, &p->link);
+    leader->bytes += p->bytes;
+    if (leader->waits && is_whole(a, leader))
+        co_event_set(&leader->more);
+}
+
+static bool is_being_written(struct array *a, uint64_t stripe)
+{
+    struct shard *shard = shard_of(a, stripe);
+    bool found;
+
+    spin_lock(&shard->lock);
+    found = find_leader(shard, stripe);
+    spin_unlock(&shard->lock);
+    return found;
+}
+
+/* Says whether it waits: not when the stripe is whole. */
+static bool set_waits(struct array *a, struct stripe_part *leader, bool waits)
+{
+    struct shard *shard = shard_of(a, leader->stripe);
+
+    spin_lock(&shard->lock);
+    leader->waits = waits = waits && !is_whole(a, leader);
+    spin_unlock(&shard->lock);
+    return waits;
+}
+
+/* Until the stripe is whole, the one before has been written, or a moment has passed. */
+static void wait_for_more(struct array *a, struct stripe_part *leader)
+{
+    if (!leader->stripe || !set_waits(a, leader, true))
+        return;
+    if (is_being_written(a, leader->stripe - 1))
+        co_event_wait_until(&leader->more, rt_now_ns() + MORE_NS);
+    set_waits(a, leader, false);
+}
+
 bool stripe_join(struct array *a, struct stripe_part *p)
 {
     struct shard *shard = shard_of(a, p->stripe);
     struct stripe_part *leader;
 
     p->co = co_self();
+    p->bytes = p->end - p->start;
+    p->waits = false;
     list_init(&p->waiting);
+    co_event_init(&p->more);
     spin_lock(&shard->lock);
     leader = find_leader(shard, p->stripe);
     p->leads = !leader;
-    list_append(leader ? &leader->waiting : &shard->leaders, &p->link);
+    if (leader)
+        join(a, leader, p);
+    else
+        list_append(&shard->leaders, &p->link);
     spin_unlock(&shard->lock);
     if (leader)
         co_suspend("stripe");
     if (p->leads)
         co_yield ();
+    if (!leader)
+        wait_for_more(a, p);
     return p->leads;
 }
 
@@ -121,12 +176,26 @@ static void hand_over(struct array *a, struct stripe_part *leader)
         co_wake(next->co);
 }
 
+/* Whoever waits for more in the stripe behind has waited enough. */
+static void let_next_go(struct array *a, uint64_t stripe)
+{
+    struct shard *shard = shard_of(a, stripe);
+    struct stripe_part *leader;
+
+    spin_lock(&shard->lock);
+    leader = find_leader(shard, stripe);
+    if (leader && leader->waits)
+        co_event_set(&leader->more);
+    spin_unlock(&shard->lock);
+}
+
 void stripe_join_end(struct array *a, struct stripe_part *leader, struct stripe_part *const *parts,
     unsigned count, int result)
 {
     for (unsigned i = 0; i < count; i++)
         parts[i]->result = result;
     hand_over(a, leader);
+    let_next_go(a, leader->stripe + 1);
     for (unsigned i = 0; i < count; i++)
         if (parts[i] != leader)
             co_wake(parts[i]->co);

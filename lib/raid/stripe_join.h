@@ -6,7 +6,8 @@
  * A part is what a request writes of one data block. The first at a stripe leads; while it is at
  * work the others wait for it; when it is through, the first of those leads, and writes all of them
  * in one go. So writers in sequence make whole stripes, whatever the size of their requests, and
- * different stripes never wait for each other.
+ * different stripes never wait for each other; but a part of a stripe waits a little where the one
+ * before is being written: the next request of a sequence often brings the rest.
  *
  * Updates take memory: what is copied, read and computed. A worker has so much for each array;
  * leaders beyond it wait, first come, first served.
@@ -26,7 +27,9 @@ struct stripe_part {
     unsigned flags;
     int result;
     /* Below: of the joining. */
-    bool leads;
+    bool leads, waits; /* waits: as leader, for more to come */
+    uint64_t bytes;    /* of the leader: what it has and what waits with it */
+    struct co_event more;
     struct co *co;
     struct list link;    /* among the leaders of its shard, or those who wait for the leader */
     struct list waiting; /* of the leader */

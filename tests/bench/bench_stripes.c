@@ -4,7 +4,7 @@
  * and two; small writes with the log against the write hole and without, and what they ask of the
  * members; reads while a member lacks. On memory members, where rates are by CPU time, or on files
  * in a directory, where they are by the clock.
- * Run by hand: build/tests/bench/bench_stripes [DIRECTORY]
+ * Run by hand: build/tests/bench/bench_stripes [DIRECTORY [DATA PARITY]]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,13 +25,14 @@
 #define CHUNK_BYTES         (64u << 10)
 #define MEMBERS_MAX         12u
 #define MEMORY_MEMBER_BYTES (64u << 20)
-#define FILE_MEMBER_BYTES   (512u << 20)
+#define FILE_MEMBER_BYTES   (128u << 20)
 #define SMALL_BYTES         4096u
 #define SEQUENTIAL_BYTES    (1u << 20)
 #define WORKERS             2u
 #define DEPTH               32u
 
 static const char *directory;
+static unsigned only_data, only_parity; /* 0: all shapes */
 
 /* --- loads --- */
 
@@ -240,7 +241,7 @@ static struct load small(const struct rig *r, enum block_kind kind, unsigned dep
 
     l.random = true;
     l.depth = depth;
-    l.count = directory ? 20000 : 100000;
+    l.count = !directory ? 100000 : depth == 1 ? 2000 : 20000;
     return l;
 }
 
@@ -259,12 +260,15 @@ static void report_sequential(const struct rig *r, const char *what, enum block_
     uint64_t bytes, unsigned depth, double bare)
 {
     struct load l = on_array(r, kind, bytes);
-    double share = bare * r->data / r->count, rate;
+    double share = bare * r->data / r->count, rate, ops;
+    uint64_t before;
 
     l.depth = depth;
+    before = count_member_ops(r);
     rate = (double)bytes / measure(l).ns;
-    printf("  %-42s %7.2f GB/s, %3.0f%% of the members' %.2f\n", what, rate, 100 * rate / share,
-        share);
+    ops = (double)(count_member_ops(r) - before) / ((double)l.count * ROUNDS);
+    printf("  %-42s %7.2f GB/s, %3.0f%% of the members' %.2f; %.2f member I/Os\n", what, rate,
+        100 * rate / share, share, ops);
 }
 
 static void report_scaling(const struct rig *r, const char *what, struct load one)
@@ -347,6 +351,10 @@ static void run(void *arg)
         unsigned data, parity;
     } shapes[] = {{3, 1}, {4, 1}, {6, 2}, {10, 2}};
 
+    if (only_data) {
+        report(only_data, only_parity);
+        return;
+    }
     for (unsigned i = 0; i < ARRAY_LEN(shapes); i++)
         report(shapes[i].data, shapes[i].parity);
 }
@@ -356,6 +364,10 @@ int main(int argc, char **argv)
     struct error err = {0};
 
     directory = argc > 1 ? argv[1] : NULL;
+    if (argc > 3) {
+        only_data = (unsigned)atoi(argv[2]);
+        only_parity = (unsigned)atoi(argv[3]);
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (rt_init(NULL, &err) < 0) {
         fprintf(stderr, "%s\n", err.text);

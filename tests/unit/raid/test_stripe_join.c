@@ -22,6 +22,7 @@ struct writer {
     struct scene *scene;
     unsigned number;
     uint64_t stripe, bytes;
+    uint64_t end;   /* of the part */
     unsigned taken; /* by a leader: with it */
     bool led;
 };
@@ -68,7 +69,7 @@ static void lead(struct writer *w, struct stripe_part *p)
 static void join(void *arg)
 {
     struct writer *w = arg;
-    struct stripe_part p = {.stripe = w->stripe};
+    struct stripe_part p = {.stripe = w->stripe, .end = w->end};
 
     if (stripe_join(w->scene->array, &p))
         lead(w, &p);
@@ -96,6 +97,30 @@ static void co_joining(void *arg)
     CU_ASSERT_EQUAL(s->order[3], 1);
     CU_ASSERT_EQUAL(s->order[2], 3);
     CU_ASSERT_EQUAL(s->order[4], 5);
+    scene_end(s);
+}
+
+/* A stripe has two blocks of 64 KiB. The second stripe's first block waits, and its other joins;
+ * the fourth's goes on alone when the third has been written; and so does what has none before it.
+ */
+static void co_more(void *arg)
+{
+    struct scene *s = scene_new();
+    struct writer writers[WRITERS] = {{.stripe = 1, .end = 128 << 10},
+        {.stripe = 2, .end = 64 << 10}, {.stripe = 2, .end = 64 << 10},
+        {.stripe = 3, .end = 64 << 10}, {.stripe = 9, .end = 64 << 10}};
+
+    s->array->geometry = (struct raid_geometry){.chunk_bytes = 64 << 10, .raid5.data = 2};
+    start(s, &writers[0], join);
+    co_yield ();
+    co_yield ();
+    CU_ASSERT_TRUE(writers[0].led && writers[4].led);
+    co_event_set(&s->go_on);
+    wait_group_wait(&s->group);
+    CU_ASSERT_EQUAL(writers[1].taken, 2);
+    CU_ASSERT_EQUAL(writers[3].taken, 1);
+    CU_ASSERT_EQUAL(writers[4].taken, 1);
+    CU_ASSERT_FALSE(writers[2].led);
     scene_end(s);
 }
 
@@ -140,6 +165,11 @@ static void test_joining(void)
     run_one(co_joining);
 }
 
+static void test_more(void)
+{
+    run_one(co_more);
+}
+
 static void test_admission(void)
 {
     run_one(co_admission);
@@ -147,6 +177,7 @@ static void test_admission(void)
 
 CU_TestInfo stripe_join_tests[] = {
     {"writes that meet at a stripe go together", test_joining},
+    {"parts behind a stripe that is written wait for more", test_more},
     {"updates are admitted in the order they come", test_admission},
     CU_TEST_INFO_NULL,
 };
