@@ -70,10 +70,37 @@ bool parity_log_needed(const struct stripe *s)
 
 /* --- appending --- */
 
-/* Waits until nothing that has a record in the other half is under way, makes all of it durable,
- * and goes on there: with the next record, those that stand there are void. */
-static int switch_half(struct array *a, struct member_log *log)
+static uint64_t half_start(const struct member_log *log, unsigned half)
 {
+    return log->start_bytes + half * log->half_bytes;
+}
+
+/* The half's records are void once that is durable; before, each stripe that they are of needs
+ * another one. Without the first nobody finds the others, whatever becomes of the write over it. */
+static int clear_half(struct array *a, struct member *m, unsigned half)
+{
+    struct half *h = &m->log->halves[half];
+    struct iovec iov = {io_buffer_get(PARITY_RECORD_HEADER_BYTES), PARITY_RECORD_HEADER_BYTES};
+    int rc;
+
+    if (!iov.iov_base)
+        return -ENOMEM;
+    memset(iov.iov_base, 0, iov.iov_len);
+    rc = blockdev_writev(
+        m->dev, &iov, 1, half_start(m->log, half), BLOCK_STABLE | BLOCK_PATIENT | BLOCK_FUA);
+    io_buffer_put(iov.iov_base, iov.iov_len);
+    for (unsigned i = 0; i < h->count && !rc; i++)
+        atomic_fetch_sub(&a->log->live[h->slots[i]], 1);
+    if (!rc)
+        h->count = 0;
+    return rc;
+}
+
+/* Waits until nothing that has a record in the other half is under way, makes all of it durable,
+ * and goes on there. */
+static int switch_half(struct array *a, struct member *m)
+{
+    struct member_log *log = m->log;
     struct half *old = &log->halves[log->half], *other = &log->halves[!log->half];
     int rc;
 
@@ -83,21 +110,17 @@ static int switch_half(struct array *a, struct member_log *log)
         spin_lock(&log->lock);
     }
     spin_unlock(&log->lock);
-    rc = other->count && !MUTANT(LOG_REUSED_EARLY) ? array_flush_members(a) : 0;
-    if (rc)
-        return rc;
+    if (other->count) {
+        rc = MUTANT(LOG_REUSED_EARLY) ? 0 : array_flush_members(a);
+        if (!rc)
+            rc = clear_half(a, m, !log->half);
+        if (rc)
+            return rc;
+    }
     log->half = !log->half;
     log->head_bytes = 0;
     log->floor = old->count ? old->first_sequence : atomic_load(&a->log->sequence) + 1;
     return 0;
-}
-
-/* The half's former records, when its first new one is durable. */
-static void forget_records(struct array *a, struct half *h)
-{
-    for (unsigned i = 0; i < h->count; i++)
-        atomic_fetch_sub(&a->log->live[h->slots[i]], 1);
-    h->count = 0;
 }
 
 struct batch {
@@ -185,7 +208,7 @@ static int write_record(struct array *a, struct member *m, struct batch *b)
 {
     struct member_log *log = m->log;
     void *header = io_buffer_get(PARITY_RECORD_HEADER_BYTES);
-    uint64_t at = log->start_bytes + log->half * log->half_bytes + log->head_bytes;
+    uint64_t at = half_start(log, log->half) + log->head_bytes;
     int rc;
 
     if (!header)
@@ -211,14 +234,11 @@ static int write_batch(struct array *a, struct member *m, struct batch *b)
     int rc = 0;
 
     if (log->head_bytes + bytes > log->half_bytes)
-        rc = switch_half(a, log);
-    if (rc)
-        return rc;
-    rc = write_record(a, m, b);
+        rc = switch_half(a, m);
+    if (!rc)
+        rc = write_record(a, m, b);
     if (rc)
         return rc == -ENOMEM ? rc : members_fail(a, &m, 1) ? -EIO : 0;
-    if (!log->head_bytes)
-        forget_records(a, &log->halves[log->half]);
     log->head_bytes += bytes;
     note_batch(a, log, b);
     return 0;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/arith.h"
 #include "raid/parity_log.h"
 #include "rt/sync.h"
 
@@ -58,22 +59,34 @@ static void begin(struct rig *r, int level, uint32_t layout, unsigned members)
     CU_ASSERT_EQUAL(rig_unsynced(r), 0);
 }
 
-/* The log comes round to where the first record is: while the write over that is under way, a whole
- * stripe there still needs one. */
+/* The log comes round to where the first record is: that is cleared, so that a torn write over it
+ * and some of the next leaves none of them. While it is under way, a whole stripe there still needs
+ * one. */
 static void come_round(void)
 {
+    static struct fault_record records[1024];
+    unsigned first = 0, count;
     struct writer w;
     struct rig r;
 
     begin(&r, 5, RAID5_LAYOUT_PARITY_LAST, 3);
     rig_write(&r, 0, PIECE_BYTES, 0);
     hold_write(&r, 2, LOG_START);
+    fault_log_clear(r.disks[2].fault);
     start_writer(&w, &r, 4 * RIG_CHUNK_BYTES, 1000);
     fault_wait_held(r.disks[2].fault, 1);
     CU_ASSERT(parity_log_has_record(r.array, 0));
     w.times = 0;
+    fault_clear(r.disks[2].fault);
     fault_release(r.disks[2].fault);
     co_event_wait(&w.done);
+    count = fault_log(r.disks[2].fault, records, ARRAY_LEN(records));
+    while (first < MIN(count, (unsigned)ARRAY_LEN(records)) &&
+           (records[first].kind != BLOCK_WRITE || records[first].offset != LOG_START))
+        first++;
+    CU_ASSERT(first < MIN(count, (unsigned)ARRAY_LEN(records)));
+    CU_ASSERT_EQUAL(records[first].length, 4096); /* no record is as short */
+    CU_ASSERT(records[first].flags & BLOCK_FUA);
     CU_ASSERT_FALSE(parity_log_has_record(r.array, 0));
     rig_check(&r);
     rig_end(&r);
