@@ -271,13 +271,13 @@ static int compute(struct stripe *s, bool in_sync)
         return 0;
     case STRIPE_LOAD:
         rc = stripe_solve(s);
-        if (!in_sync)
-            stripe_fill(s);
         break;
     case STRIPE_FULL:
     case STRIPE_RECONSTRUCT:
         break;
     }
+    if (!rc && !in_sync)
+        stripe_fill(s);
     return rc ? rc : stripe_generate(s);
 }
 

@@ -239,8 +239,9 @@ int stripe_solve(struct stripe *s)
 void stripe_fill(struct stripe *s)
 {
     for (unsigned i = 0; i < data_count(s); i++)
-        if (s->flags[i] & STRIPE_WRITABLE && !(s->flags[i] & STRIPE_READABLE))
-            s->cells[i].rewrite = true;
+        if (s->flags[i] & STRIPE_WRITABLE &&
+            (!(s->flags[i] & STRIPE_READABLE) || s->a->replacements[role_of(s, i)]))
+            s->cells[i].fill = true;
 }
 
 /* The parity cell if it is to be written, with a buffer; NULL: it is not. */
@@ -328,7 +329,7 @@ uint8_t *stripe_new_block(const struct stripe *s, unsigned cell)
         return NULL;
     if (cell >= data_count(s))
         return c->old;
-    return c->fresh ? c->fresh : c->rewrite ? c->old : NULL;
+    return c->fresh ? c->fresh : c->rewrite || c->fill ? c->old : NULL;
 }
 
 static void add_write(struct gathering *g, const struct stripe *s, struct member *m,

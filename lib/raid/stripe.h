@@ -14,7 +14,8 @@
 #include "raid/stripe_plan.h"
 
 struct stripe_cell {
-    bool rewrite;   /* could not be read, or is being filled */
+    bool rewrite;   /* could not be read */
+    bool fill;      /* a member gets it that is being filled */
     uint8_t *old;   /* what stands there; parity: before and after. NULL: not known */
     uint8_t *fresh; /* data: what the write gives; not owned. NULL: nothing */
 };
@@ -61,8 +62,8 @@ void stripe_end(struct stripe *s);
 int stripes_read(struct stripe *stripes, unsigned count);
 /* After stripe_plan_load and stripes_read: data that could not be read is solved for. -ENOMEM. */
 int stripe_solve(struct stripe *s);
-/* All data is known: that of members which are being filled is written, too. Where parity does not
- * fit, what they have got already may be something else. */
+/* All data is known: that of members which are being filled, replacements among them, is written,
+ * too. Where parity does not fit, what they have got already may be something else. */
 void stripe_fill(struct stripe *s);
 /* Parity of all data (fresh or old) into the parity cells that are writable. -ENOMEM. */
 int stripe_generate(struct stripe *s);

@@ -384,6 +384,41 @@ static void test_the_others_are_flushed_before_a_failure_is_recorded(void)
     run_in_rt(flushed_first);
 }
 
+/* In a region that nothing used when its member began to be replaced. What is written stands on the
+ * rest of the stripe, too, which is not going to be copied. */
+static void replaced_unused(void)
+{
+    const uint64_t stripe = 49; /* block 0 on d2, 1 on d0 */
+    char old[512], new[512];
+    struct member *from, *to;
+    struct rig r;
+
+    rig_init(&r, 4);
+    rig_scribble(&r);
+    rig_create(&r, 5, RAID5_LAYOUT_LEFT_SYMMETRIC, 3, 1);
+    array_start(r.array);
+    array_sync_pause(r.array, true);
+    CU_ASSERT_EQUAL(array_replace(r.array, rig_name(0), NULL, NULL), 0);
+    rig_write(&r, stripe * 2 * RIG_CHUNK_BYTES, sizeof old, 0);
+    from = r.array->roles[0];
+    to = r.array->replacements[0];
+    CU_ASSERT_PTR_NOT_NULL(to);
+    CU_ASSERT_EQUAL(blockdev_read(from->dev, old,
+                        from->data_offset_bytes + stripe * RIG_CHUNK_BYTES, sizeof old),
+        0);
+    CU_ASSERT_EQUAL(
+        blockdev_read(to->dev, new, to->data_offset_bytes + stripe * RIG_CHUNK_BYTES, sizeof new),
+        0);
+    CU_ASSERT_EQUAL(memcmp(old, new, sizeof old), 0);
+    rig_check(&r);
+    rig_end(&r);
+}
+
+static void test_a_replacement_gets_what_new_data_stands_on(void)
+{
+    run_in_rt(replaced_unused);
+}
+
 static void scribble(struct rig *r, unsigned disk, uint64_t offset)
 {
     char buf[4096];
@@ -619,6 +654,7 @@ CU_TestInfo parity_array_tests[] = {
     {"a failed array does not tell what is missing",
         test_a_failed_array_does_not_tell_what_is_missing},
     {"durable data has durable neighbours", test_durable_data_has_durable_neighbours},
+    {"a replacement gets what new data stands on", test_a_replacement_gets_what_new_data_stands_on},
     {"the others are flushed before a failure is recorded",
         test_the_others_are_flushed_before_a_failure_is_recorded},
     {"check finds and repair mends", test_check_finds_and_repair_mends},
