@@ -12,9 +12,9 @@
  * being written. Nor do those without parity.
  *
  * The space of a member has two halves, written in turn. A half is used again when all that its
- * records stand for has been written and flushed; the next record's floor then says that they are
- * void. As long as a stripe has a record that is not void, every write to it needs one: it would
- * else be undone by the older one.
+ * records stand for has been written and flushed: its beginning is cleared, so that no record in it
+ * is found; what is left behind the next ones is void by their floor. As long as a stripe has a
+ * record that is not void, every write to it needs one: it would else be undone by the older one.
  *
  * The tag, chosen when an array is assembled, is in the records and, as microseconds of the time of
  * the last update, in the superblocks. The kernel writes no microseconds: once it has had the
