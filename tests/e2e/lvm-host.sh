@@ -91,7 +91,7 @@ checked() {
     ok "$what: vgck" l vgck
     for d in "$@"; do
         ok "$what: pvck --dump headers $d" l pvck --dump headers "$d"
-        is "$what: pvck finds nothing on $d" 0 "$(lvm pvck --dump headers "$d" 2>&1 | grep -ciE 'error|bad|wrong|should be|invalid|mismatch')"
+        is "$what: pvck finds nothing on $d" 0 "$(lvm pvck --dump headers "$d" 2>&1 | grep -ciwE 'errors?|bad|wrong|should be|invalid|mismatch')"
     done
 }
 
