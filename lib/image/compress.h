@@ -13,7 +13,8 @@
  * damaged or gives too little. -ENOMEM. */
 int cluster_unpack(enum qcow2_compression how, uint8_t *to, size_t to_bytes, const uint8_t *from,
     size_t from_bytes);
-/* *length: bytes written to `to`. -ENOSPC: it would not become smaller than to_bytes. -ENOMEM. */
+/* *length: bytes in `to`. -ENOSPC: it does not fit in to_bytes (so that is less than from_bytes for
+ * what shall become smaller). -ENOMEM. */
 int cluster_pack(enum qcow2_compression how, uint8_t *to, size_t to_bytes, size_t *length,
     const uint8_t *from, size_t from_bytes);
 
