@@ -228,6 +228,58 @@ int vg_rename(struct vg *vg, const char *name, unsigned flags, struct error *err
     return change_end(vg, m, rc, dry);
 }
 
+static int replace_tag(
+    struct vg_metadata *m, const char *prefix, const char *tag, struct error *err)
+{
+    unsigned kept = 0;
+    int rc = tag ? lvm_tag_check(tag, err) : 0;
+
+    for (unsigned i = 0; i < m->tags.count; i++)
+        if (strncmp(m->tags.items[i], prefix, strlen(prefix)) != 0)
+            m->tags.items[kept++] = m->tags.items[i];
+    m->tags.count = kept;
+    if (!rc && tag && text_list_add(m->arena, &m->tags, tag))
+        rc = error_set(err, ENOMEM, "out of memory");
+    return rc;
+}
+
+int vg_replace_tag(
+    struct vg *vg, const char *prefix, const char *tag, unsigned flags, struct error *err)
+{
+    struct vg_metadata *m = NULL;
+    bool dry = flags & VG_DRY_RUN;
+    char what[3 * LVM_NAME_CHARS];
+    int rc = change_begin(vg, &m, err);
+
+    if (rc)
+        return rc;
+    snprintf(what, sizeof what, "ashlar vg tag %s %.128s", m->name, tag ? tag : prefix);
+    rc = replace_tag(m, prefix, tag, err);
+    if (!rc && !dry)
+        rc = change_apply(vg, m, vg->pvs, NULL, what, err);
+    return change_end(vg, m, rc, dry);
+}
+
+static const char *behind_prefix(const struct text_list *tags, const char *prefix)
+{
+    size_t length = strlen(prefix);
+
+    for (unsigned i = 0; i < tags->count; i++)
+        if (strncmp(tags->items[i], prefix, length) == 0)
+            return tags->items[i] + length;
+    return NULL;
+}
+
+const char *vg_find_tag(const struct vg *vg, const char *prefix)
+{
+    return behind_prefix(&vg->metadata->tags, prefix);
+}
+
+const char *lv_find_tag(const struct lv *lv, const char *prefix)
+{
+    return behind_prefix(&lv_meta(lv)->tags, prefix);
+}
+
 static int clear_areas(struct pv *pv)
 {
     int rc = 0;

@@ -90,6 +90,9 @@ int vg_extend(
  * label. */
 int vg_reduce(struct vg *vg, const char *pv, unsigned flags, struct error *err);
 int vg_rename(struct vg *vg, const char *name, unsigned flags, struct error *err);
+/* Takes away the group's tags that begin with `prefix` and adds `tag` (NULL: none). */
+int vg_replace_tag(
+    struct vg *vg, const char *prefix, const char *tag, unsigned flags, struct error *err);
 /* Refused (-ENOTEMPTY) while it has volumes. Wipes the labels; frees vg on success, but for
  * VG_DRY_RUN. */
 int vg_remove(struct vg *vg, unsigned flags, struct error *err);
@@ -111,6 +114,12 @@ int lv_remove_tag(struct lv *lv, const char *tag, unsigned flags, struct error *
 
 const char *vg_name(const struct vg *vg);
 const char *vg_uuid(const struct vg *vg);
+/* Of its extents; takes no memory. */
+void vg_space(const struct vg *vg, uint64_t *size_bytes, uint64_t *free_bytes);
+/* What follows `prefix` in the first tag that begins with it, valid until the caller waits; NULL:
+ * there is none. */
+const char *vg_find_tag(const struct vg *vg, const char *prefix);
+const char *lv_find_tag(const struct lv *lv, const char *prefix);
 /* NULL: there is none. */
 struct lv *vg_find_lv(struct vg *vg, const char *name);
 const char *lv_name(const struct lv *lv);

@@ -144,6 +144,21 @@ struct vg_status *vg_status(const struct vg *vg)
     return NULL;
 }
 
+void vg_space(const struct vg *vg, uint64_t *size_bytes, uint64_t *free_bytes)
+{
+    const struct vg_metadata *m = vg->metadata;
+    uint64_t all = 0, used = 0;
+
+    for (unsigned i = 0; i < m->pv_count; i++)
+        all += m->pvs[i].pe_count;
+    for (unsigned i = 0; i < m->lv_count; i++)
+        for (unsigned k = 0; k < m->lvs[i].segment_count; k++)
+            if (m->lvs[i].segments[k].stripe_count)
+                used += m->lvs[i].segments[k].extent_count;
+    *size_bytes = all * vg_extent_bytes(vg);
+    *free_bytes = (all - used) * vg_extent_bytes(vg);
+}
+
 int vg_locate(const struct vg *vg, const struct blockdev *pv, uint64_t offset_bytes,
     uint64_t length_bytes, struct vg_place *place)
 {

@@ -96,6 +96,11 @@ static void changes(void)
     CU_ASSERT(vg_has_pv(rig.vg, rig.pvs[2]));
     expect(vg_rename(rig.vg, "group", 0, &err), 0, &err, NULL);
     CU_ASSERT_STRING_EQUAL(d->name, "group/uno");
+    expect(vg_replace_tag(rig.vg, "ashlar.warn=", "ashlar.warn=70", 0, &err), 0, &err, NULL);
+    expect(vg_replace_tag(rig.vg, "ashlar.warn=", "ashlar.warn=80", 0, &err), 0, &err, NULL);
+    expect(vg_replace_tag(rig.vg, "x=", "x=1", 0, &err), 0, &err, NULL);
+    expect(vg_replace_tag(rig.vg, "x=", NULL, 0, &err), 0, &err, NULL);
+    expect(vg_replace_tag(rig.vg, "x=", "a b", 0, &err), EINVAL, &err, NULL);
     expect(lv_remove(other, 0, &err), 0, &err, NULL);
     expect(lv_resize(lv, EXTENT, 0, &err), 0, &err, NULL);
     expect(vg_reduce(rig.vg, "pv-1", 0, &err), 0, &err, NULL);
@@ -111,6 +116,14 @@ static void changes(void)
     lv = vg_find_lv(rig.vg, "uno");
     CU_ASSERT_EQUAL(lv_size_bytes(lv), EXTENT);
     CU_ASSERT(lv_has_tag(lv, "y") && !lv_has_tag(lv, "x"));
+    CU_ASSERT_STRING_EQUAL(lv_find_tag(lv, "y"), "");
+    CU_ASSERT_PTR_NULL(lv_find_tag(lv, "x"));
+    CU_ASSERT_STRING_EQUAL(vg_find_tag(rig.vg, "ashlar.warn="), "80");
+    CU_ASSERT_PTR_NULL(vg_find_tag(rig.vg, "x="));
+    uint64_t size_bytes, free_bytes;
+    vg_space(rig.vg, &size_bytes, &free_bytes);
+    CU_ASSERT_EQUAL(size_bytes, 36 * EXTENT);
+    CU_ASSERT_EQUAL(free_bytes, 21 * EXTENT);
     CU_ASSERT_EQUAL(lv_size_bytes(vg_find_lv(rig.vg, "long")), 14 * EXTENT);
     expect(lv_remove(lv, 0, &err), 0, &err, NULL);
     expect(lv_remove(vg_find_lv(rig.vg, "long"), 0, &err), 0, &err, NULL);
