@@ -149,3 +149,12 @@ int member_open(const char *path, unsigned flags, struct blockdev **d, struct er
         file_close(file);
     return rc;
 }
+
+int member_resize(struct blockdev *d, uint64_t size_bytes)
+{
+    int rc = file_resize(member_of(d)->file, size_bytes);
+
+    if (!rc)
+        atomic_store(&d->size_bytes, round_down(size_bytes, d->logical_block_bytes));
+    return rc;
+}

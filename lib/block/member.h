@@ -15,6 +15,9 @@
 /* Opens it exclusively (see FILE_EXCLUSIVE); at least 4096 bytes long, rounded down to its logical
  * blocks. */
 int member_open(const char *path, unsigned flags, struct blockdev **d, struct error *err);
+/* Of a regular file opened so: longer (with zeros) or shorter. Nothing is in flight beyond the new
+ * end; in a coroutine. -ENOSPC, -EFBIG, -EOPNOTSUPP: a block device. */
+int member_resize(struct blockdev *d, uint64_t size_bytes);
 /* Zero-filled memory; logical_block_bytes 512 or 4096. Operations end before start returns. */
 int member_memory(
     const char *name, uint64_t size_bytes, uint32_t logical_block_bytes, struct blockdev **d);

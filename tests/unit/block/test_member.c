@@ -427,6 +427,31 @@ static void test_memory(void)
     run_in_rt(memory);
 }
 
+static void resizes(void)
+{
+    struct blockdev *d = open_member(scratch_file("grows", MIB), 0);
+    uint32_t block = d->logical_block_bytes;
+    char buf[4096];
+
+    memset(buf, 'x', sizeof buf);
+    CU_ASSERT_EQUAL(blockdev_write(d, buf, 2 * MIB, sizeof buf, 0), -EINVAL);
+    CU_ASSERT_EQUAL(member_resize(d, 3 * MIB + 1), 0);
+    CU_ASSERT_EQUAL(d->size_bytes, 3 * MIB);
+    CU_ASSERT_EQUAL(blockdev_write(d, buf, 2 * MIB, sizeof buf, 0), 0);
+    CU_ASSERT_EQUAL(blockdev_read(d, buf, 3 * MIB - block, block), 0);
+    CU_ASSERT_EQUAL(buf[0], 0);
+    CU_ASSERT_EQUAL(member_resize(d, MIB), 0);
+    CU_ASSERT_EQUAL(blockdev_read(d, buf, MIB, block), -EINVAL);
+    CU_ASSERT_EQUAL(member_resize(d, UINT64_MAX), -EFBIG);
+    CU_ASSERT_EQUAL(d->size_bytes, MIB);
+    blockdev_close(d);
+}
+
+static void test_resizes(void)
+{
+    run_in_rt(resizes);
+}
+
 CU_TestInfo member_tests[] = {
     {"what cannot be opened", test_open_errors},
     {"properties", test_properties},
@@ -438,6 +463,7 @@ CU_TestInfo member_tests[] = {
     {"extents", test_extents},
     {"a block device of 4096-byte blocks", test_on_loop},
     {"a file cut off", test_cut_off},
+    {"a file made longer and shorter", test_resizes},
     {"one member on several workers", test_many_workers},
     {"memory", test_memory},
     CU_TEST_INFO_NULL,
