@@ -3,12 +3,13 @@
 
 #include "../rt/run.h"
 
-extern CU_TestInfo compress_tests[], geometry_tests[];
+extern CU_TestInfo compress_tests[], copy_tests[], geometry_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
         {.pName = "compress", .pTests = compress_tests},
+        {.pName = "copy", .pTests = copy_tests},
         {.pName = "geometry", .pTests = geometry_tests},
         CU_SUITE_INFO_NULL,
     };
