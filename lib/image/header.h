@@ -23,7 +23,8 @@
 #define QCOW2_REFTABLE_MAX_BYTES (8u << 20)
 #define QCOW2_SNAPSHOTS_MAX      65536
 #define QCOW2_BACKING_NAME_MAX   1023
-#define QCOW2_SUBCLUSTERS        32 /* of a cluster, with extended L2 entries */
+#define QCOW2_BITMAPS_MAX_BYTES  (64u << 20) /* of their directory */
+#define QCOW2_SUBCLUSTERS        32          /* of a cluster, with extended L2 entries */
 
 /* Incompatible features. */
 #define QCOW2_DIRTY       (UINT64_C(1) << 0) /* refcounts may be too high or too low */
@@ -65,8 +66,10 @@ struct qcow2_header {
     enum qcow2_compression compression;
     char *backing_name;   /* NULL: none; as it stands in the image, never opened by us */
     char *backing_format; /* NULL: none */
-    bool has_bitmaps;
+    bool has_bitmaps;     /* only where QCOW2_BITMAPS_VALID says that they are consistent */
     struct qcow2_bitmaps_extension bitmaps;
+    uint32_t unknown_bytes; /* fields of the header beyond what we know, kept */
+    uint8_t *unknown;
     unsigned extension_count; /* unknown ones, in their order; the table of feature names is not
                                  kept but written anew */
     struct qcow2_extension *extensions;
@@ -93,8 +96,9 @@ struct qcow2_geometry {
  */
 int qcow2_header_read(struct qcow2_header *h, const uint8_t *bytes, size_t length,
     uint64_t image_bytes, struct error *err);
-/* Bytes that it and its extensions will take: -ENOSPC when more than a cluster. Writes zeros up to
- * `length`. */
+/* Fills `length` bytes, at most a cluster; -ENOSPC: it takes more with its extensions and the
+ * backing name. The table of feature names is written where there is room. Autoclear features that
+ * we do not know are left out, as whoever writes the image shall. */
 int qcow2_header_write(
     const struct qcow2_header *h, uint8_t *bytes, size_t length, struct error *err);
 void qcow2_header_free(struct qcow2_header *h);

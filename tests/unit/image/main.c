@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
-#include "../rt/run.h"
+#include "../block/scratch.h"
 
-extern CU_TestInfo compress_tests[], copy_tests[], geometry_tests[];
+extern CU_TestInfo compress_tests[], copy_tests[], entry_tests[], geometry_tests[], header_tests[],
+    refcount_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
         {.pName = "compress", .pTests = compress_tests},
         {.pName = "copy", .pTests = copy_tests},
+        {.pName = "entry", .pTests = entry_tests},
         {.pName = "geometry", .pTests = geometry_tests},
+        {"header", scratch_begin, scratch_end, NULL, NULL, header_tests},
+        {.pName = "refcount", .pTests = refcount_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
