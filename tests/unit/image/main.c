@@ -4,7 +4,7 @@
 #include "../block/scratch.h"
 
 extern CU_TestInfo compress_tests[], copy_tests[], entry_tests[], geometry_tests[], header_tests[],
-    refcount_tests[];
+    refcount_tests[], snapshot_table_tests[];
 
 int main(int argc, char **argv)
 {
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         {.pName = "geometry", .pTests = geometry_tests},
         {"header", scratch_begin, scratch_end, NULL, NULL, header_tests},
         {.pName = "refcount", .pTests = refcount_tests},
+        {"snapshot-table", scratch_begin, scratch_end, NULL, NULL, snapshot_table_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
