@@ -83,7 +83,7 @@ void job_end(struct jobs *jobs, struct job *job, int rc)
     job->state = rc == 0 ? JOB_DONE : rc == -ECANCELED ? JOB_CANCELLED : JOB_FAILED;
     if (job->state == JOB_DONE)
         job->progress.done_bytes = job->progress.total_bytes;
-    if (job->state == JOB_FAILED)
+    if (job->state == JOB_FAILED && !*job->error)
         snprintf(job->error, sizeof job->error, "%s", strerror(-rc));
     list_for_each (it, &job->waiters)
         co_event_set(container_of(it, struct job_waiter, link)->wake);

@@ -5,8 +5,9 @@
 
 #include "rt/worker.h"
 
-extern CU_TestInfo config_tests[], json_tests[], events_tests[], jobs_tests[], state_tests[],
-    members_tests[], array_watch_tests[], places_tests[], method_tests[], server_tests[];
+extern CU_TestInfo config_tests[], json_tests[], events_tests[], jobs_tests[], task_tests[],
+    state_tests[], members_tests[], array_watch_tests[], places_tests[], method_tests[],
+    server_tests[];
 
 int main(int argc, char **argv)
 {
@@ -15,6 +16,7 @@ int main(int argc, char **argv)
         {.pName = "json", .pTests = json_tests},
         {.pName = "events", .pTests = events_tests},
         {.pName = "jobs", .pTests = jobs_tests},
+        {.pName = "task", .pTests = task_tests},
         {.pName = "state", .pTests = state_tests},
         {.pName = "members", .pTests = members_tests},
         {.pName = "array_watch", .pTests = array_watch_tests},
