@@ -3,12 +3,13 @@
 
 #include "../block/scratch.h"
 
-extern CU_TestInfo compress_tests[], copy_tests[], entry_tests[], geometry_tests[], header_tests[],
-    refcount_tests[], snapshot_table_tests[];
+extern CU_TestInfo bitmaps_tests[], compress_tests[], copy_tests[], entry_tests[], geometry_tests[],
+    header_tests[], refcount_tests[], snapshot_table_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
+        {"bitmaps", scratch_begin, scratch_end, NULL, NULL, bitmaps_tests},
         {.pName = "compress", .pTests = compress_tests},
         {.pName = "copy", .pTests = copy_tests},
         {.pName = "entry", .pTests = entry_tests},
