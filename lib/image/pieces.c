@@ -14,6 +14,8 @@
 #include "rt/sync.h"
 #include "rt/worker.h"
 
+#define OWN_ALIGN 4096
+
 struct pieces {
     const struct pieces_plan *plan;
     uint64_t size_bytes;
@@ -176,8 +178,8 @@ static void lane(void *arg)
 {
     struct pieces *s = arg;
     uint64_t bytes = s->plan->piece_bytes;
-    struct piece p = {
-        .bytes = io_buffer_get(bytes), .own = malloc(s->plan->own_bytes ? s->plan->own_bytes : 1)};
+    size_t own_bytes = round_up(s->plan->own_bytes + 1, OWN_ALIGN);
+    struct piece p = {.bytes = io_buffer_get(bytes), .own = aligned_alloc(OWN_ALIGN, own_bytes)};
     struct error err = {0};
     int rc = p.bytes && p.own ? 0 : error_set(&err, ENOMEM, "out of memory");
 

@@ -30,7 +30,8 @@ struct piece {
     bool zero;      /* reads as zeros and has not been read */
     uint8_t *bytes; /* room for piece_bytes; what was read, then zeros to a multiple of
                        align_bytes */
-    void *own;      /* own_bytes, for the steps; not cleared between pieces */
+    void *own;      /* own_bytes, aligned as for direct I/O, for the steps; not cleared between
+                       pieces */
 };
 
 typedef int piece_step(void *arg, struct piece *p, struct error *err);
