@@ -4,9 +4,9 @@
  * it.
  *
  * Goes over the active L1, the snapshots' and all L2 tables, counts each cluster's references, and
- * compares with the refcounts; checks entries and COPIED flags. Memory: a refcount of 8 bytes (or
- * less) for each cluster of the file, and one table at a time. Runs in a coroutine; reads through
- * blockdev_read in large pieces.
+ * compares with the refcounts; checks entries and COPIED flags. Memory: 9 bytes for each cluster of
+ * the file that is in use (4 more in a repair), and one table at a time. Runs in a coroutine; reads
+ * through blockdev_read in large pieces.
  */
 #ifndef ASHLAR_IMAGE_CHECK_H
 #define ASHLAR_IMAGE_CHECK_H
@@ -38,8 +38,9 @@ struct check_result {
     uint64_t found[CHECK_FAULTS]; /* before repair */
     uint64_t repaired[CHECK_FAULTS];
     uint64_t clusters_allocated, clusters_compressed, clusters_total; /* of the guest's disk */
-    uint64_t image_end_bytes; /* behind the last cluster in use */
-    unsigned finding_count;   /* the first CHECK_FINDINGS_MAX are told */
+    uint64_t image_end_bytes;   /* behind the last cluster in use */
+    uint64_t room_needed_bytes; /* with -ENOSPC: a repair needs the file to be so much longer */
+    unsigned finding_count;     /* the first CHECK_FINDINGS_MAX are told */
     struct check_finding findings[64];
 };
 #define CHECK_FINDINGS_MAX 64
@@ -51,9 +52,16 @@ struct check_result {
 typedef bool check_progress(void *arg, uint64_t done, uint64_t total);
 
 /*
- * 0: checked (and what could be repaired was; the dirty bit, and after CHECK_REPAIR_ALL without a
- * fault left the corrupt bit, are cleared, durably). -errno: it could not be checked: no readable
- * header, out of memory, I/O in repair.
+ * 0: checked (and what could be repaired was; the dirty bit when refcounts are right, and after
+ * CHECK_REPAIR_ALL without a fault left the corrupt bit, are cleared, durably). A dirty image has
+ * lazily counted refcounts: there CHECK_REPAIR_LEAKS also raises those that are too low, in new
+ * blocks where they are missing, and puts COPIED flags right, as these follow from refcounts.
+ * Refcounts are lowered only where all references could be read, and with CHECK_REPAIR_LEAKS alone
+ * only where no entry is damaged: the dirty bit then stays.
+ *
+ * -errno: it could not be checked: no readable header, out of memory; or repaired: I/O, -ENOSPC
+ * (new tables go where the file has free clusters, it does not grow by itself). A repair that was
+ * cut off leaves an image that is no worse.
  */
 int qcow2_check(struct blockdev *file, unsigned flags, check_progress *progress, void *arg,
     struct check_result *result, struct error *err);
