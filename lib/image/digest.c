@@ -59,11 +59,12 @@ static int add_piece(void *arg, struct piece *p, struct error *err)
     return 0;
 }
 
-int digest_disk(struct blockdev *from, uint8_t digest[DIGEST_BYTES], pieces_progress *progress,
-    void *progress_arg, struct error *err)
+int digest_disk(struct blockdev *from, uint64_t size_bytes, uint8_t digest[DIGEST_BYTES],
+    pieces_progress *progress, void *progress_arg, struct error *err)
 {
     struct digest d;
     struct pieces_plan plan = {.from = from,
+        .size_bytes = size_bytes,
         .align_bytes = from->logical_block_bytes,
         .piece_bytes = PIECE_BYTES,
         .in_turn = add_piece,

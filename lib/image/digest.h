@@ -24,9 +24,9 @@ void digest_piece(struct digest *d, const struct piece *p);
 void digest_zeros(struct digest *d, uint64_t length);
 void digest_end(struct digest *d, uint8_t digest[DIGEST_BYTES]);
 
-/* Reads all of a disk. */
-int digest_disk(struct blockdev *from, uint8_t digest[DIGEST_BYTES], pieces_progress *progress,
-    void *progress_arg, struct error *err);
+/* Reads so much of a disk, from its beginning. */
+int digest_disk(struct blockdev *from, uint64_t size_bytes, uint8_t digest[DIGEST_BYTES],
+    pieces_progress *progress, void *progress_arg, struct error *err);
 
 /* In hexadecimal. parse: of either case; false when it is none. */
 void digest_format(const uint8_t digest[DIGEST_BYTES], char text[DIGEST_TEXT]);

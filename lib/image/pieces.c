@@ -195,7 +195,10 @@ static void lane(void *arg)
 
 int pieces_run(const struct pieces_plan *plan, struct error *err)
 {
-    struct pieces s = {.plan = plan, .size_bytes = plan->from->size_bytes, .err = err};
+    struct pieces s = {.plan = plan, .size_bytes = plan->size_bytes, .err = err};
+
+    if (!s.size_bytes)
+        s.size_bytes = plan->from->size_bytes;
 
     co_mutex_init(&s.cursor);
     co_mutex_init(&s.turn);

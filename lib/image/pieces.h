@@ -42,6 +42,7 @@ typedef bool pieces_progress(void *arg, uint64_t done, uint64_t total);
 
 struct pieces_plan {
     struct blockdev *from;
+    uint64_t size_bytes;  /* so much of it from its beginning; 0: all */
     uint64_t align_bytes; /* pieces begin and end there, but for the disk's end; a multiple of its
                              logical block */
     uint64_t piece_bytes; /* the largest that is read, a multiple of align_bytes */

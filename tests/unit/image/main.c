@@ -4,7 +4,7 @@
 #include "../block/scratch.h"
 
 extern CU_TestInfo bitmaps_tests[], compress_tests[], copy_tests[], entry_tests[], geometry_tests[],
-    header_tests[], refcount_tests[], save_tests[], snapshot_table_tests[];
+    header_tests[], load_tests[], refcount_tests[], save_tests[], snapshot_table_tests[];
 
 int main(int argc, char **argv)
 {
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         {.pName = "entry", .pTests = entry_tests},
         {.pName = "geometry", .pTests = geometry_tests},
         {"header", scratch_begin, scratch_end, NULL, NULL, header_tests},
+        {.pName = "load", .pTests = load_tests},
         {.pName = "refcount", .pTests = refcount_tests},
         {"save", scratch_begin, scratch_end, NULL, NULL, save_tests},
         {"snapshot-table", scratch_begin, scratch_end, NULL, NULL, snapshot_table_tests},

@@ -65,7 +65,7 @@ static bool saves(struct blockdev *from, const struct qcow2_plan *image, bool co
     CU_ASSERT_EQUAL(save_qcow2(&plan, &end_bytes, &err), 0);
     CU_ASSERT_STRING_EQUAL(err.text, "");
     digest_end(&digest, read);
-    CU_ASSERT_EQUAL(digest_disk(from, is, NULL, NULL, NULL), 0);
+    CU_ASSERT_EQUAL(digest_disk(from, from->size_bytes, is, NULL, NULL, NULL), 0);
     CU_ASSERT_EQUAL(memcmp(read, is, sizeof is), 0);
     CU_ASSERT_EQUAL(member_resize(file, end_bytes), 0);
     blockdev_close(file);
