@@ -3,8 +3,9 @@
 
 #include "../block/scratch.h"
 
-extern CU_TestInfo bitmaps_tests[], compress_tests[], copy_tests[], entry_tests[], geometry_tests[],
-    header_tests[], load_tests[], refcount_tests[], save_tests[], snapshot_table_tests[];
+extern CU_TestInfo bitmaps_tests[], compress_tests[], copy_tests[], create_tests[], entry_tests[],
+    geometry_tests[], header_tests[], load_tests[], refcount_tests[], save_tests[],
+    snapshot_table_tests[];
 
 int main(int argc, char **argv)
 {
@@ -12,6 +13,7 @@ int main(int argc, char **argv)
         {"bitmaps", scratch_begin, scratch_end, NULL, NULL, bitmaps_tests},
         {.pName = "compress", .pTests = compress_tests},
         {.pName = "copy", .pTests = copy_tests},
+        {"create", scratch_begin, scratch_end, NULL, NULL, create_tests},
         {.pName = "entry", .pTests = entry_tests},
         {.pName = "geometry", .pTests = geometry_tests},
         {"header", scratch_begin, scratch_end, NULL, NULL, header_tests},
