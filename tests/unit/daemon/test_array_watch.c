@@ -137,6 +137,8 @@ static unsigned events_of(const struct fixture *f, enum event_kind kind)
     return n;
 }
 
+#define PATIENCE_NS 10000000000 /* the watcher may be kept from running */
+
 /* Once, however many errors follow. The array cannot do without it. */
 static void wears_out(struct fixture *f)
 {
@@ -149,6 +151,9 @@ static void wears_out(struct fixture *f)
     for (unsigned i = 0; i < 5; i++) {
         wear_note_corrected(a->array, members_find(a->array, a->members[0]));
         co_sleep_ns(2000000);
+        for (uint64_t due_ns = rt_now_ns() + PATIENCE_NS;
+             i >= 2 && !events_of(f, EVENT_MEMBER_ERRORS) && rt_now_ns() < due_ns;)
+            co_sleep_ns(2000000);
         CU_ASSERT_EQUAL(events_of(f, EVENT_MEMBER_ERRORS), i >= 2);
     }
     CU_ASSERT_EQUAL(arrays_stop(a, NULL), 0);
