@@ -135,4 +135,26 @@ void gate_leave(struct gate *g);
 void gate_close(struct gate *g);
 void gate_open(struct gate *g);
 
+/*
+ * Grace periods: for what is taken out of a structure that others may have looked at. Who looks
+ * enters, and leaves when done with what was found; grace_wait returns when all have left who had
+ * entered before it was called, and holds nobody up. enter/leave cost one uncontended atomic each
+ * and may nest; grace_wait is not called inside.
+ */
+struct grace {
+    struct spinlock lock;
+    struct co_mutex waiters; /* one period after the other */
+    atomic_uint phase;
+    struct co *waiter;
+    struct {
+        _Atomic uint64_t inside[2]; /* by the parity of the phase entered */
+        char pad[48];               /* a cache line each */
+    } counts[64];                   /* by worker_index */
+};
+void grace_init(struct grace *g);
+/* The ticket is for grace_leave, on the same worker. */
+unsigned grace_enter(struct grace *g);
+void grace_leave(struct grace *g, unsigned ticket);
+void grace_wait(struct grace *g);
+
 #endif
