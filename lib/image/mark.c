@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the header says of the image's state: in use (dirty), so that whoever finds it so after a
+ * crash looks at its refcounts; corrupt; and that bitmaps, which we do not keep up, are out of
+ * date. The header is one sector where anything in it changes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/arith.h"
+#include "image/image.h"
+#include "rt/worker.h"
+
+int header_write(struct qcow2 *q, const struct qcow2_header *h)
+{
+    uint64_t bytes = MIN(cluster_bytes(q), UINT64_C(65536));
+    uint8_t *buf = malloc(bytes);
+    int rc;
+
+    if (!buf)
+        return -ENOMEM;
+    rc = qcow2_header_write(h, buf, bytes, NULL);
+    if (!rc)
+        rc = blockdev_write_bytes(q->file, buf, 0, bytes, 0);
+    if (!rc)
+        rc = blockdev_flush(q->file);
+    free(buf);
+    if (!rc)
+        q->header = *h;
+    return rc;
+}
+
+static int mark_locked(struct qcow2 *q)
+{
+    struct qcow2_header h = q->header;
+    struct freed bitmaps = {0};
+    int rc;
+
+    if (atomic_load(&q->marked))
+        return 0;
+    if (h.has_bitmaps && h.autoclear & QCOW2_BITMAPS_VALID)
+        bitmaps_clusters(q, &bitmaps);
+    h.incompatible |= QCOW2_DIRTY;
+    h.autoclear = 0;
+    h.has_bitmaps = false;
+    rc = header_write(q, &h);
+    for (size_t i = 0; !rc && i < bitmaps.count; i++)
+        clusters_drop(q, bitmaps.runs[i].cluster, bitmaps.runs[i].count);
+    if (!rc && bitmaps.count)
+        atomic_store(&q->map.changed, true);
+    free(bitmaps.runs);
+    if (!rc)
+        atomic_store(&q->marked, true);
+    return rc;
+}
+
+int image_mark(struct qcow2 *q)
+{
+    int rc;
+
+    if (atomic_load_explicit(&q->marked, memory_order_relaxed))
+        return 0;
+    co_mutex_lock(&q->control);
+    rc = mark_locked(q);
+    co_mutex_unlock(&q->control);
+    return rc;
+}
+
+/* Runs on its own: those who find faults hold what the header waits for. */
+static void write_corrupt(void *arg)
+{
+    struct qcow2 *q = arg;
+    struct qcow2_header h;
+
+    co_mutex_lock(&q->control);
+    h = q->header;
+    h.incompatible |= QCOW2_CORRUPT;
+    header_write(q, &h);
+    co_mutex_unlock(&q->control);
+    co_event_set(&q->reported);
+}
+
+void image_corrupt(struct qcow2 *q)
+{
+    if (atomic_exchange(&q->corrupt, true) || q->options.read_only || q->header.version < 3)
+        return;
+    co_event_clear(&q->reported);
+    if (co_start("qcow2-corrupt", write_corrupt, q) < 0)
+        co_event_set(&q->reported);
+}

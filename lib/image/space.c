@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Room for more. The file is made longer ahead of need by a coroutine of its own, so that writes
+ * find free clusters. When there are none, writes wait here, outside of their visits, for what the
+ * file's owner may add or what others free; running out is a state of the image, told once, and
+ * ends when there is room or nobody waits.
+ */
+#include <errno.h>
+
+#include "base/arith.h"
+#include "image/image.h"
+#include "rt/worker.h"
+
+#define RETRY_NS 1000000000 /* the owner has nothing: asked again after so long, or when told */
+
+struct space_waiter {
+    struct list link;
+    struct co_event more;
+};
+
+void space_init(struct qcow2 *q)
+{
+    struct space *s = &q->space;
+
+    atomic_flag_clear(&s->lock.held);
+    list_init(&s->waiters);
+    co_event_init(&s->kick);
+    co_event_init(&s->idle);
+    co_event_set(&s->idle);
+}
+
+void space_wake(struct qcow2 *q)
+{
+    struct space *s = &q->space;
+
+    spin_lock(&s->lock);
+    atomic_fetch_add(&s->generation, 1);
+    list_for_each (it, &s->waiters)
+        co_event_set(&container_of(it, struct space_waiter, link)->more);
+    spin_unlock(&s->lock);
+}
+
+static void set_starving(struct qcow2 *q, bool starving)
+{
+    bool told;
+
+    spin_lock(&q->space.lock);
+    starving = starving && !list_empty(&q->space.waiters);
+    told = q->space.starving == starving;
+    q->space.starving = starving;
+    spin_unlock(&q->space.lock);
+    if (!told && q->options.file_ops->starving)
+        q->options.file_ops->starving(q->options.file_arg, starving);
+}
+
+/* Bytes that all of the guest's disk needs, with the map and refcounts: more will not be asked for
+ * without snapshots. */
+static uint64_t most_bytes(const struct qcow2 *q)
+{
+    uint64_t clusters = div_round_up(q->dev.size_bytes, cluster_bytes(q));
+    uint64_t tables = (clusters >> q->g.l2_bits) + 1;
+    uint64_t all = clusters + tables + (8 * (uint64_t)q->map.count >> q->g.cluster_bits) + 8 +
+                   q->header.reftable_clusters;
+
+    all += 2 * (all >> q->g.refcount_block_bits) + 2;
+    return all << q->g.cluster_bits;
+}
+
+/* How long the file should be; 0: as it is. */
+static uint64_t wanted_bytes(struct qcow2 *q)
+{
+    uint64_t free, used, want;
+
+    spin_lock(&q->clusters.lock);
+    free = q->clusters.free << q->g.cluster_bits;
+    used = (q->clusters.count << q->g.cluster_bits) - free;
+    spin_unlock(&q->clusters.lock);
+    want = used + q->options.ahead_bytes;
+    if (!q->header.snapshot_count)
+        want = MIN(want, MAX(most_bytes(q), used + 16 * cluster_bytes(q)));
+    spin_lock(&q->space.lock);
+    bool waited_for = !list_empty(&q->space.waiters);
+    spin_unlock(&q->space.lock);
+    if (want <= used + free && !waited_for)
+        return 0;
+    return MAX(want, used + free + 16 * cluster_bytes(q));
+}
+
+/* To `bytes`, the file too where it is shorter. -ENOSPC: no cluster more. */
+static int grow_once(struct qcow2 *q, uint64_t bytes)
+{
+    uint64_t before = q->clusters.count, fresh = UINT64_MAX;
+    int rc = 0;
+
+    if (q->file->size_bytes < bytes) {
+        if (!q->options.file_ops->grow)
+            return -ENOSPC;
+        fresh = div_round_up(q->file->size_bytes, cluster_bytes(q));
+        rc = q->options.file_ops->grow(q->options.file_arg, bytes);
+    }
+    co_mutex_lock(&q->control);
+    if (!rc)
+        rc = clusters_extend(q, MIN(q->file->size_bytes, bytes));
+    if (!rc)
+        clusters_fresh(q, fresh);
+    co_mutex_unlock(&q->control);
+    if (!rc && q->clusters.count == before)
+        rc = -ENOSPC;
+    if (!rc)
+        space_wake(q);
+    return rc;
+}
+
+static bool has_waiters(struct qcow2 *q)
+{
+    bool yes;
+
+    spin_lock(&q->space.lock);
+    yes = !list_empty(&q->space.waiters);
+    spin_unlock(&q->space.lock);
+    return yes;
+}
+
+static void grow(void *arg)
+{
+    struct qcow2 *q = arg;
+    uint64_t bytes;
+    int rc = 0;
+
+    while (!atomic_load(&q->closing) && (bytes = wanted_bytes(q))) {
+        co_event_clear(&q->space.kick);
+        rc = grow_once(q, bytes);
+        set_starving(q, rc);
+        if (rc)
+            co_event_wait_until(&q->space.kick, rt_now_ns() + RETRY_NS);
+        if (rc && !has_waiters(q))
+            break;
+    }
+    set_starving(q, false);
+    spin_lock(&q->space.lock);
+    q->space.growing = false;
+    spin_unlock(&q->space.lock);
+    co_event_set(&q->space.idle);
+}
+
+static void begin_growing(struct qcow2 *q)
+{
+    bool begin;
+
+    if (atomic_load(&q->closing))
+        return;
+    spin_lock(&q->space.lock);
+    begin = !q->space.growing;
+    if (begin) {
+        q->space.growing = true;
+        co_event_clear(&q->space.idle);
+    }
+    spin_unlock(&q->space.lock);
+    if (begin && co_start("qcow2-grow", grow, q) < 0) {
+        spin_lock(&q->space.lock);
+        q->space.growing = false;
+        spin_unlock(&q->space.lock);
+        co_event_set(&q->space.idle);
+    }
+}
+
+void space_ask(struct qcow2 *q, uint64_t free)
+{
+    if (free << q->g.cluster_bits < q->options.ahead_bytes)
+        begin_growing(q);
+}
+
+void qcow2_space_changed(struct qcow2 *q)
+{
+    co_event_set(&q->space.kick);
+    space_wake(q);
+}
+
+int space_wait(struct qcow2 *q, uint64_t generation, uint64_t due_ns)
+{
+    struct space *s = &q->space;
+    struct space_waiter w;
+    bool woken = true;
+    int rc = 0;
+
+    co_event_init(&w.more);
+    spin_lock(&s->lock);
+    list_append(&s->waiters, &w.link);
+    if (atomic_load(&s->generation) != generation)
+        co_event_set(&w.more);
+    spin_unlock(&s->lock);
+    begin_growing(q);
+    if (atomic_load(&q->map.changed)) /* what was freed comes back after a commit */
+        rc = image_commit(q);
+    if (!rc)
+        woken = co_event_wait_until(&w.more, due_ns);
+    spin_lock(&s->lock);
+    list_remove(&w.link);
+    spin_unlock(&s->lock);
+    return rc ? rc : woken ? 0 : -ENOSPC;
+}
+
+void space_end(struct qcow2 *q)
+{
+    co_event_set(&q->space.kick);
+    co_event_wait(&q->space.idle);
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Whole images on memory: guests' requests of all kinds, several at a time, against a copy of the
+ * disk in memory; closed, checked, and opened again. Each coroutine has a part of the disk of its
+ * own, so that what it reads is known; parts end anywhere.
+ */
+#include "image/qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../rt/run.h"
+#include "base/arith.h"
+#include "block/member.h"
+#include "image/check.h"
+
+#define FILE_BYTES (48u << 20)
+#define DISK_BYTES (8u << 20)
+#define GUESTS     6
+#define ROUNDS     120
+#define MOST       (200u << 10)
+
+struct scene {
+    struct qcow2_plan plan;
+    struct blockdev *file, *backing;
+    struct qcow2 *q;
+    uint8_t *model;
+    struct wait_group group;
+    unsigned failures;
+    uint64_t seed;
+};
+
+struct guest {
+    struct scene *s;
+    uint64_t from, to;
+    uint64_t random;
+};
+
+static void note(struct scene *s, bool good)
+{
+    s->failures += !good;
+}
+
+static void write_some(struct guest *g, uint64_t offset, uint64_t length, uint8_t *buf)
+{
+    struct scene *s = g->s;
+    unsigned flags = random_below(&g->random, 4) ? 0 : BLOCK_FUA;
+
+    memset(buf, (int)random_below(&g->random, 255) + 1, length);
+    note(s, !blockdev_write(qcow2_blockdev(s->q), buf, offset, length, flags));
+    memcpy(s->model + offset, buf, length);
+}
+
+static void zero_some(struct guest *g, uint64_t offset, uint64_t length)
+{
+    struct scene *s = g->s;
+    unsigned flags = random_below(&g->random, 2) ? BLOCK_MAY_UNMAP : 0;
+
+    note(s, !blockdev_write_zeroes(qcow2_blockdev(s->q), offset, length, flags));
+    memset(s->model + offset, 0, length);
+}
+
+/* What is discarded reads as it did, or as zeros. */
+static void discard_some(struct guest *g, uint64_t offset, uint64_t length, uint8_t *buf)
+{
+    struct scene *s = g->s;
+
+    note(s, !blockdev_discard(qcow2_blockdev(s->q), offset, length));
+    note(s, !blockdev_read(qcow2_blockdev(s->q), buf, offset, length));
+    for (uint64_t i = 0; i < length; i++)
+        note(s, !buf[i] || buf[i] == s->model[offset + i]);
+    memcpy(s->model + offset, buf, length);
+}
+
+static void read_some(struct guest *g, uint64_t offset, uint64_t length, uint8_t *buf)
+{
+    struct scene *s = g->s;
+
+    note(s, !blockdev_read(qcow2_blockdev(s->q), buf, offset, length));
+    note(s, !memcmp(buf, s->model + offset, length));
+}
+
+static void play(void *arg)
+{
+    struct guest *g = arg;
+    uint8_t *buf = malloc(MOST);
+
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t most = MIN(g->to - g->from, random_below(&g->random, 3) ? 16u << 10 : MOST);
+        uint64_t length = (1 + random_below(&g->random, (unsigned)most / 512)) * 512;
+        uint64_t sectors = (g->to - g->from - length) / 512;
+        uint64_t offset =
+            g->from + (sectors ? random_below(&g->random, (unsigned)sectors) * 512 : 0);
+
+        switch (random_below(&g->random, 10)) {
+        case 0:
+            discard_some(g, offset, length, buf);
+            break;
+        case 1:
+            zero_some(g, offset, length);
+            break;
+        case 2:
+            note(g->s, !blockdev_flush(qcow2_blockdev(g->s->q)));
+            break;
+        case 3:
+        case 4:
+            read_some(g, offset, length, buf);
+            break;
+        default:
+            write_some(g, offset, length, buf);
+        }
+        if (!random_below(&g->random, 3))
+            co_yield ();
+    }
+    free(buf);
+    wait_group_done(&g->s->group);
+}
+
+static void let_play(struct scene *s)
+{
+    struct guest guests[GUESTS];
+    uint64_t share = round_down(DISK_BYTES / GUESTS, 512);
+
+    wait_group_init(&s->group);
+    wait_group_add(&s->group, GUESTS);
+    for (unsigned i = 0; i < GUESTS; i++) {
+        guests[i] = (struct guest){.s = s,
+            .from = i * share,
+            .to = i == GUESTS - 1 ? DISK_BYTES : (i + 1) * share,
+            .random = s->seed * 100 + i + 1};
+        co_start("guest", play, &guests[i]);
+    }
+    wait_group_wait(&s->group);
+}
+
+static void open_image(struct scene *s)
+{
+    struct qcow2_options options = {
+        .backing = s->backing, .map_bytes_max = 1, .ahead_bytes = 1 << 20, .discard = s->seed & 1};
+    struct error err = {0};
+    int rc = qcow2_open(&s->q, s->file, "image", &options, &err);
+
+    CU_ASSERT_EQUAL(rc, 0);
+    if (rc)
+        printf("open: %s\n", err.text);
+}
+
+static void compare(struct scene *s)
+{
+    uint8_t *all = malloc(DISK_BYTES);
+
+    CU_ASSERT_EQUAL(blockdev_read(qcow2_blockdev(s->q), all, 0, DISK_BYTES), 0);
+    CU_ASSERT_EQUAL(memcmp(all, s->model, DISK_BYTES), 0);
+    free(all);
+}
+
+static void check(struct scene *s)
+{
+    struct check_result *r = calloc(1, sizeof *r);
+    struct error err = {0};
+
+    CU_ASSERT_EQUAL(qcow2_check(s->file, 0, NULL, NULL, r, &err), 0);
+    CU_ASSERT_TRUE(check_is_clean(r));
+    CU_ASSERT_EQUAL(r->found[CHECK_LEAK], 0);
+    for (unsigned i = 0; i < MIN(r->finding_count, 5u); i++)
+        printf("seed %llu, clusters of %u bits: %s\n", (unsigned long long)s->seed,
+            s->plan.cluster_bits, r->findings[i].text);
+    free(r);
+}
+
+static void make_backing(struct scene *s)
+{
+    CU_ASSERT_EQUAL(member_memory("backing", DISK_BYTES - (1 << 20), 512, &s->backing), 0);
+    for (uint64_t i = 0; i < s->backing->size_bytes; i += 512)
+        memset(s->model + i, (int)(i / 512 % 251) + 1, 512);
+    CU_ASSERT_EQUAL(blockdev_write(s->backing, s->model, 0, s->backing->size_bytes, 0), 0);
+}
+
+static void play_with(struct qcow2_plan plan, uint64_t seed, bool backed)
+{
+    struct scene s = {.plan = plan, .seed = seed, .model = calloc(1, DISK_BYTES)};
+    struct error err = {0};
+
+    s.plan.size_bytes = DISK_BYTES;
+    if (backed)
+        make_backing(&s);
+    CU_ASSERT_EQUAL(member_memory("file", FILE_BYTES, 512, &s.file), 0);
+    CU_ASSERT_EQUAL(qcow2_format(s.file, &s.plan, &err), 0);
+    for (unsigned round = 0; round < 2; round++) {
+        open_image(&s);
+        if (!s.q)
+            break;
+        let_play(&s);
+        CU_ASSERT_EQUAL(s.failures, 0);
+        compare(&s);
+        CU_ASSERT_EQUAL(qcow2_close(s.q), 0);
+        check(&s);
+    }
+    blockdev_close(s.file);
+    if (s.backing)
+        blockdev_close(s.backing);
+    free(s.model);
+}
+
+static void all_formats(void)
+{
+    uint64_t seed = 0;
+
+    for (unsigned bits = 9; bits <= 21; bits++)
+        for (unsigned kind = 0; kind < 4; kind++)
+            if (bits >= 14 || kind & 1)
+                play_with((struct qcow2_plan){.cluster_bits = bits,
+                              .standard_l2 = kind & 1,
+                              .refcount_order = 1 + (bits + kind) % 6},
+                    ++seed, kind & 2);
+}
+
+static void test_all_formats(void)
+{
+    run_in_rt(all_formats);
+}
+
+CU_TestInfo image_tests[] = {
+    {"guests on images of all formats", test_all_formats}, CU_TEST_INFO_NULL};
