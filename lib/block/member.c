@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arith.h"
 #include "rt/io.h"
@@ -136,15 +137,23 @@ static int make_member(
     return 0;
 }
 
+static unsigned file_flags(unsigned flags)
+{
+    return (flags & MEMBER_READ_ONLY ? FILE_READ_ONLY : 0) |
+           (flags & MEMBER_CREATE ? FILE_CREATE : 0);
+}
+
 int member_open(const char *path, unsigned flags, struct blockdev **d, struct error *err)
 {
     struct file *file;
-    int rc = file_open(
-        path, FILE_EXCLUSIVE | (flags & MEMBER_READ_ONLY ? FILE_READ_ONLY : 0), &file, err);
+    int rc = file_open(path, FILE_EXCLUSIVE | file_flags(flags), &file, err);
 
     if (rc < 0)
         return rc;
-    rc = make_member(path, flags, file, d, err);
+    if (flags & MEMBER_CREATE)
+        rc = file_resize(file, SIZE_BYTES_MIN);
+    rc = rc < 0 ? error_set(err, -rc, "cannot make %s larger: %s", path, strerror(-rc))
+                : make_member(path, flags, file, d, err);
     if (rc < 0)
         file_close(file);
     return rc;

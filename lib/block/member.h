@@ -11,6 +11,7 @@
 #include "block/blockdev.h"
 
 #define MEMBER_READ_ONLY 1u
+#define MEMBER_CREATE    2u /* a new regular file, mode 0600, of 4096 bytes: -EEXIST */
 
 /* Opens it exclusively (see FILE_EXCLUSIVE); at least 4096 bytes long, rounded down to its logical
  * blocks. */

@@ -68,7 +68,7 @@ struct file_info {
 #define FILE_EXCLUSIVE                                                                             \
     2u /* O_EXCL on block devices; an open-file-description lock on files: -EBUSY when held        \
           elsewhere */
-#define FILE_CREATE 4u /* regular file, mode 0600 */
+#define FILE_CREATE 4u /* a new regular file, mode 0600: -EEXIST when anything is there */
 
 /* Opens a regular file or block device, direct when it can be. May wait. The error names the path.
  */

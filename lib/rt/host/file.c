@@ -60,8 +60,9 @@ static int open_path(const struct opening *o, bool block_device, bool direct)
 
     if (block_device && o->flags & FILE_EXCLUSIVE)
         flags |= O_EXCL;
-    if (!block_device && o->flags & FILE_CREATE)
-        flags |= O_CREAT;
+    /* Where direct I/O is refused, the first attempt may have made the file. */
+    if (o->flags & FILE_CREATE)
+        flags |= O_CREAT | (direct ? O_EXCL : 0);
     if (direct)
         flags |= O_DIRECT;
     fd = open(o->path, flags, 0600);
@@ -108,10 +109,13 @@ static int open_blocking(void *arg)
 {
     struct opening *o = arg;
     struct stat st = {.st_mode = S_IFREG};
-    int rc;
+    bool create = o->flags & FILE_CREATE;
+    int rc = stat(o->path, &st) < 0 ? -errno : 0;
 
-    if (stat(o->path, &st) < 0 && !(errno == ENOENT && o->flags & FILE_CREATE))
-        return error_set(o->err, errno, "cannot open %s: %s", o->path, strerror(errno));
+    if (create && rc == 0)
+        return error_set(o->err, EEXIST, "%s is there already", o->path);
+    if (rc && !(create && rc == -ENOENT))
+        return error_set(o->err, -rc, "cannot open %s: %s", o->path, strerror(-rc));
     rc = check_type(o, st.st_mode);
     if (!rc)
         rc = open_path(o, S_ISBLK(st.st_mode), true);

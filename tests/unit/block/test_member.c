@@ -70,6 +70,23 @@ static void properties(void)
     blockdev_close(d);
 }
 
+static void created(void)
+{
+    struct blockdev *d = open_member(scratch_path("created"), MEMBER_CREATE), *other = NULL;
+    struct error err = {0};
+
+    CU_ASSERT_EQUAL(d->size_bytes, 4096);
+    blockdev_close(d);
+    CU_ASSERT_EQUAL(member_open(scratch_path("created"), MEMBER_CREATE, &other, &err), -EEXIST);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "there already"));
+    blockdev_close(open_member(scratch_path("created"), 0));
+}
+
+static void test_created(void)
+{
+    run_in_rt(created);
+}
+
 static void test_properties(void)
 {
     run_in_rt(properties);
@@ -455,6 +472,7 @@ static void test_resizes(void)
 CU_TestInfo member_tests[] = {
     {"what cannot be opened", test_open_errors},
     {"properties", test_properties},
+    {"a new file", test_created},
     {"read-only members exclude writers only", test_read_only},
     {"transfers of any memory", test_transfers},
     {"discard gives space back", test_discards},

@@ -101,6 +101,11 @@ static void co_refused(void *dir)
     refused(scratch_path(dir, "absent"), 0, ENOENT, "No such file");
     refused(scratch_path(dir, "absent/file"), FILE_CREATE, ENOENT, "No such file");
     refused(scratch_path(fifo, "file"), FILE_CREATE, ENOTDIR, "Not a directory");
+    refused(fifo, FILE_CREATE, EEXIST, "there already");
+    make_file(scratch_path(dir, "full"), 5000);
+    refused(scratch_path(dir, "full"), FILE_CREATE, EEXIST, "there already");
+    CU_ASSERT_EQUAL(symlink("nowhere", scratch_path(dir, "dangling")), 0);
+    refused(scratch_path(dir, "dangling"), FILE_CREATE, EEXIST, "File exists");
 }
 
 static void test_refused(void)
