@@ -20,6 +20,7 @@
 struct member {
     struct blockdev dev;
     struct file *file;
+    uint64_t file_bytes; /* behind them, in the last block of a padded one, it reads as zeros */
 };
 
 static struct member *member_of(struct blockdev *d)
@@ -27,10 +28,24 @@ static struct member *member_of(struct blockdev *d)
     return container_of(d, struct member, dev);
 }
 
+/* It has read to the end of the file, and the rest is filled up. */
+static bool ends_in_padding(const struct block_op *op)
+{
+    const struct member *m = member_of(op->dev);
+
+    return op->kind == BLOCK_READ && op->offset + op->io.ended_bytes == m->file_bytes &&
+           op->dev->size_bytes > m->file_bytes;
+}
+
 static void end(struct io *io)
 {
     struct block_op *op = container_of(io, struct block_op, io);
     int result = io->result;
+
+    if (result == -EIO && ends_in_padding(op)) {
+        iov_zero(op->iov, op->iov_count, io->ended_bytes, op->length - io->ended_bytes);
+        result = 0;
+    }
 
     if (op->kind == BLOCK_DISCARD && result == -EOPNOTSUPP) {
         atomic_fetch_and(&op->dev->capabilities, ~BLOCK_CAN_DISCARD);
@@ -116,7 +131,9 @@ static int make_member(
     const char *path, unsigned flags, struct file *file, struct blockdev **d, struct error *err)
 {
     const struct file_info *info = file_info(file);
-    uint64_t size_bytes = round_down(info->size_bytes, info->logical_block_bytes);
+    uint64_t size_bytes = flags & MEMBER_PADDED
+                              ? round_up(info->size_bytes, info->logical_block_bytes)
+                              : round_down(info->size_bytes, info->logical_block_bytes);
     struct member *m;
 
     if (size_bytes < SIZE_BYTES_MIN)
@@ -128,6 +145,7 @@ static int make_member(
         return error_set(err, ENOMEM, "out of memory");
     }
     m->file = file;
+    m->file_bytes = info->size_bytes;
     m->dev.logical_block_bytes = info->logical_block_bytes;
     m->dev.physical_block_bytes = info->physical_block_bytes;
     m->dev.optimal_io_bytes = info->optimal_io_bytes;

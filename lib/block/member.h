@@ -12,6 +12,8 @@
 
 #define MEMBER_READ_ONLY 1u
 #define MEMBER_CREATE    2u /* a new regular file, mode 0600, of 4096 bytes: -EEXIST */
+#define MEMBER_PADDED                                                                              \
+    4u /* with READ_ONLY: a file that does not end with a block is filled up with zeros */
 
 /* Opens it exclusively (see FILE_EXCLUSIVE); at least 4096 bytes long, rounded down to its logical
  * blocks. */

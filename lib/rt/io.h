@@ -41,9 +41,10 @@ struct io {
     int result; /* 0 or -errno: short transfers have been continued by the engine; reading past the
                    end is -EIO */
     void (*done)(struct io *io);
+    uint64_t ended_bytes; /* of a read: what has been read, also when the result is -EIO */
     /* Below: the engine's. */
     struct io *next;
-    uint64_t total_bytes, ended_bytes;
+    uint64_t total_bytes;
     unsigned attempt;
 };
 

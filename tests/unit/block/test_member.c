@@ -87,6 +87,38 @@ static void test_created(void)
     run_in_rt(created);
 }
 
+static void padded(void)
+{
+    char bytes[8192], *buf = io_buffer_get(MIB);
+    const char *path = scratch_file("padded", 0);
+    struct blockdev *d;
+    FILE *f = fopen(path, "w");
+
+    memset(bytes, 'x', sizeof bytes);
+    CU_ASSERT_EQUAL(fwrite(bytes, 1, 5001, f), 5001);
+    fclose(f);
+    d = open_member(path, MEMBER_READ_ONLY | MEMBER_PADDED);
+    CU_ASSERT_EQUAL(d->size_bytes, round_up(5001, d->logical_block_bytes));
+    memset(buf, 'y', MIB);
+    CU_ASSERT_EQUAL(blockdev_read(d, buf, 0, d->size_bytes), 0);
+    CU_ASSERT_EQUAL(memcmp(buf, bytes, 5001), 0);
+    for (uint64_t i = 5001; i < d->size_bytes; i++)
+        CU_ASSERT_EQUAL(buf[i], 0);
+    CU_ASSERT_EQUAL(buf[d->size_bytes], 'y');
+    CU_ASSERT_EQUAL(blockdev_read_bytes(d, buf, d->size_bytes - 1, 1), 0);
+    CU_ASSERT_EQUAL(buf[0], 0);
+    /* It was longer when it was opened: no padding, but an error. */
+    CU_ASSERT_EQUAL(truncate(path, 4500), 0);
+    CU_ASSERT_EQUAL(blockdev_read(d, buf, 0, d->size_bytes), -EIO);
+    blockdev_close(d);
+    io_buffer_put(buf, MIB);
+}
+
+static void test_padded(void)
+{
+    run_in_rt(padded);
+}
+
 static void test_properties(void)
 {
     run_in_rt(properties);
@@ -473,6 +505,7 @@ CU_TestInfo member_tests[] = {
     {"what cannot be opened", test_open_errors},
     {"properties", test_properties},
     {"a new file", test_created},
+    {"filled up to a block", test_padded},
     {"read-only members exclude writers only", test_read_only},
     {"transfers of any memory", test_transfers},
     {"discard gives space back", test_discards},
