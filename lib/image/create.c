@@ -8,7 +8,7 @@
  * durable the header. What fails in between leaves a file that is no image, or still the former
  * one's header: whoever formats a file lets nobody open it before qcow2_format has returned 0.
  */
-#include "image/qcow2.h"
+#include "image/plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,10 +42,13 @@ static int check_plan(const struct qcow2_plan *plan, struct error *err)
     return 0;
 }
 
-/* All of the header but where the tables are. The names stay the plan's. */
-static void plan_header(
-    struct qcow2_header *h, struct qcow2_geometry *g, const struct qcow2_plan *plan)
+int qcow2_plan_header(struct qcow2_header *h, struct qcow2_geometry *g,
+    const struct qcow2_plan *plan, struct error *err)
 {
+    int rc = check_plan(plan, err);
+
+    if (rc < 0)
+        return rc;
     *h = (struct qcow2_header){.version = 3,
         .cluster_bits = plan->cluster_bits ? plan->cluster_bits : QCOW2_DEFAULT_CLUSTER_BITS,
         .size_bytes = plan->size_bytes,
@@ -59,6 +62,7 @@ static void plan_header(
     if (!plan->standard_l2 && h->cluster_bits >= EXTENDED_CLUSTER_BITS_MIN)
         h->incompatible |= QCOW2_EXTENDED_L2;
     qcow2_geometry_init(g, h);
+    return 0;
 }
 
 /* Clusters of a table of so many 8-byte entries. */
@@ -112,12 +116,9 @@ static int plan_layout(struct qcow2_header *h, const struct qcow2_geometry *g,
 static int plan_all(struct qcow2_header *h, struct qcow2_geometry *g, struct layout *layout,
     const struct qcow2_plan *plan, struct error *err)
 {
-    int rc = check_plan(plan, err);
+    int rc = qcow2_plan_header(h, g, plan, err);
 
-    if (rc < 0)
-        return rc;
-    plan_header(h, g, plan);
-    return plan_layout(h, g, layout, err);
+    return rc < 0 ? rc : plan_layout(h, g, layout, err);
 }
 
 int qcow2_plan_bytes(const struct qcow2_plan *plan, uint64_t *bytes, struct error *err)

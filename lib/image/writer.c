@@ -9,49 +9,26 @@
 
 #include "base/arith.h"
 #include "base/bytes.h"
+#include "image/plan.h"
 #include "image/refcount.h"
 
-#define AHEAD_BYTES       (UINT64_C(64) << 20) /* the file grows in larger steps */
-#define REFCOUNT_ORDER    4
-#define EXTENDED_BITS_MIN 14
-#define ALL_SUBCLUSTERS   UINT64_C(0xffffffff)
+#define AHEAD_BYTES     (UINT64_C(64) << 20) /* the file grows in larger steps */
+#define ALL_SUBCLUSTERS UINT64_C(0xffffffff)
 
 static int no_memory(struct error *err)
 {
     return error_set(err, ENOMEM, "out of memory");
 }
 
-static void fill_header(struct qcow2_header *h, const struct qcow2_plan *plan)
-{
-    *h = (struct qcow2_header){.version = 3,
-        .cluster_bits = plan->cluster_bits ? plan->cluster_bits : QCOW2_DEFAULT_CLUSTER_BITS,
-        .size_bytes = plan->size_bytes,
-        .refcount_order = plan->refcount_order ? plan->refcount_order : REFCOUNT_ORDER,
-        .compression = plan->compression};
-    if (!plan->no_lazy_refcounts)
-        h->compatible |= QCOW2_LAZY_REFCOUNTS;
-    if (!plan->standard_l2 && h->cluster_bits >= EXTENDED_BITS_MIN)
-        h->incompatible |= QCOW2_EXTENDED_L2;
-    if (plan->compression != QCOW2_ZLIB)
-        h->incompatible |= QCOW2_COMPRESSION;
-}
-
 static int check_header(const struct writer *w, struct error *err)
 {
     const struct qcow2_header *h = &w->header;
-    uint64_t entries = qcow2_l1_entries(&w->geometry, h->size_bytes);
 
-    if (h->cluster_bits < QCOW2_CLUSTER_BITS_MIN || h->cluster_bits > QCOW2_CLUSTER_BITS_MAX ||
-        h->refcount_order > 6)
-        return error_set(err, EINVAL,
-            "no image can have clusters of %u bits, refcounts of order %u", h->cluster_bits,
-            h->refcount_order);
     if (w->cluster_bytes < w->plan->file->logical_block_bytes)
         return error_set(err, EINVAL, "clusters of %" PRIu64 " bytes on blocks of %u",
             w->cluster_bytes, w->plan->file->logical_block_bytes);
-    if (entries * 8 > QCOW2_L1_MAX_BYTES)
-        return error_set(
-            err, EFBIG, "a disk of %" PRIu64 " bytes is too large for its clusters", h->size_bytes);
+    if (qcow2_l1_entries(&w->geometry, h->size_bytes) * 8 > QCOW2_L1_MAX_BYTES)
+        return error_set(err, EFBIG, "a disk of that size needs larger clusters");
     return 0;
 }
 
@@ -249,10 +226,10 @@ int writer_begin(struct writer *w, const struct writer_plan *plan, struct error 
     int rc;
 
     *w = (struct writer){.plan = plan};
-    fill_header(&w->header, &plan->image);
-    qcow2_geometry_init(&w->geometry, &w->header);
+    rc = qcow2_plan_header(&w->header, &w->geometry, &plan->image, err);
     w->cluster_bytes = UINT64_C(1) << w->header.cluster_bits;
-    rc = check_header(w, err);
+    if (!rc)
+        rc = check_header(w, err);
     if (rc)
         return rc;
     w->header.l1_entries = (uint32_t)qcow2_l1_entries(&w->geometry, plan->image.size_bytes);
