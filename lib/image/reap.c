@@ -63,6 +63,7 @@ static struct batch *next_batch(struct reaper *r)
         list_remove(&b->link);
     } else {
         r->running = false;
+        co_event_set(&r->idle); /* under the lock: the next that begins clears it after this */
     }
     spin_unlock(&r->lock);
     return b;
@@ -77,7 +78,6 @@ static void run(void *arg)
         reap(q, &b->freed);
         free(b);
     }
-    co_event_set(&q->reaper.idle);
 }
 
 void reaper_add(struct qcow2 *q, struct freed *freed)
@@ -108,4 +108,6 @@ void reaper_add(struct qcow2 *q, struct freed *freed)
 void reaper_end(struct qcow2 *q)
 {
     co_event_wait(&q->reaper.idle);
+    spin_lock(&q->reaper.lock); /* who set it has left */
+    spin_unlock(&q->reaper.lock);
 }
