@@ -147,6 +147,17 @@ int image_read(
     return rc;
 }
 
+/* What is below; a write needs space here all the same. */
+static int backing_extent(
+    struct blockdev *backing, uint64_t offset, uint64_t length, struct block_extent *e)
+{
+    int rc = blockdev_extents(backing, offset, MIN(length, backing->size_bytes - offset), e);
+
+    if (!rc)
+        e->flags |= EXTENT_HOLE;
+    return rc;
+}
+
 int image_extents(struct blockdev *d, uint64_t offset, uint64_t length, struct block_extent *e)
 {
     struct qcow2 *q = qcow2_of(d);
@@ -157,13 +168,12 @@ int image_extents(struct blockdev *d, uint64_t offset, uint64_t length, struct b
     visit_begin(q, &v);
     rc = map_find(q, offset, length, &p);
     if (!rc && p.kind == QCOW2_BACKED && q->backing && offset < q->backing->size_bytes)
-        rc =
-            blockdev_extents(q->backing, offset, MIN(p.length, q->backing->size_bytes - offset), e);
+        rc = backing_extent(q->backing, offset, p.length, e);
     else if (!rc)
         *e = (struct block_extent){.length = p.length,
-            .flags = p.kind == QCOW2_BACKED       ? EXTENT_ZERO | EXTENT_HOLE
-                     : p.kind == QCOW2_READS_ZERO ? EXTENT_ZERO | EXTENT_HOLE
-                                                  : 0};
+            .flags = p.kind == QCOW2_BACKED || p.kind == QCOW2_READS_ZERO
+                         ? EXTENT_ZERO | EXTENT_HOLE
+                         : 0};
     visit_end(q, &v);
     return rc;
 }
