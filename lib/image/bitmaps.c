@@ -135,7 +135,7 @@ int qcow2_bitmaps_read(struct qcow2_bitmap **list, unsigned count, const uint8_t
     int rc = read ? read_directory(read, count, &d, err) : error_set(err, ENOMEM, "out of memory");
 
     if (rc < 0)
-        qcow2_bitmaps_free(read, read ? count : 0);
+        qcow2_bitmaps_free(read, count);
     else
         *list = read;
     return rc;
@@ -143,7 +143,7 @@ int qcow2_bitmaps_read(struct qcow2_bitmap **list, unsigned count, const uint8_t
 
 void qcow2_bitmaps_free(struct qcow2_bitmap *list, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; list && i < count; i++)
         free(list[i].name);
     free(list);
 }

@@ -36,6 +36,7 @@ struct qcow2_bitmap {
  * is untouched. */
 int qcow2_bitmaps_read(struct qcow2_bitmap **list, unsigned count, const uint8_t *bytes,
     size_t length, const struct qcow2_geometry *g, uint64_t image_bytes, struct error *err);
+/* NULL: nothing. */
 void qcow2_bitmaps_free(struct qcow2_bitmap *list, unsigned count);
 
 /* Why an entry of a bitmap's table cannot be, as a literal; NULL: it can. Its cluster:

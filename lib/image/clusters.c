@@ -175,7 +175,8 @@ int clusters_reserve(struct qcow2 *q, unsigned references)
         return -ENOMEM;
     spin_lock(&c->lock);
     if (want > c->freed.capacity) {
-        memcpy(runs, c->freed.runs, c->freed.count * sizeof *runs);
+        if (c->freed.count)
+            memcpy(runs, c->freed.runs, c->freed.count * sizeof *runs);
         struct freed_run *old = c->freed.runs;
         c->freed.runs = runs;
         c->freed.capacity = want;
@@ -278,7 +279,7 @@ static int load_block(struct qcow2 *q, uint64_t number, uint64_t offset, struct 
     int rc;
 
     if (offset & QCOW2_REFTABLE_RESERVED || offset % cluster_bytes(q) ||
-        offset + cluster_bytes(q) > q->file->size_bytes)
+        offset > q->file->size_bytes - cluster_bytes(q))
         return error_set(err, EBADMSG, "refcount block %llu of the image cannot be at %llu",
             (unsigned long long)number, (unsigned long long)offset);
     b = refblock_new(q, number, offset);

@@ -97,7 +97,7 @@ int qcow2_snapshots_read(struct qcow2_snapshot **list, unsigned count, const uin
             error_set(err, EBADMSG, "the snapshot table is damaged: entry %u of %u", i, count);
     }
     if (rc < 0) {
-        qcow2_snapshots_free(read, read ? count : 0);
+        qcow2_snapshots_free(read, count);
         return rc == -ENOMEM ? error_set(err, ENOMEM, "out of memory") : rc;
     }
     *list = read;
@@ -179,7 +179,7 @@ void qcow2_snapshots_write(const struct qcow2_snapshot *list, unsigned count, ui
 
 void qcow2_snapshots_free(struct qcow2_snapshot *list, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; list && i < count; i++) {
         free(list[i].id);
         free(list[i].name);
         free(list[i].unknown);

@@ -42,6 +42,7 @@ const char *qcow2_snapshot_fault(
 /* Bytes that qcow2_snapshots_write will write. */
 size_t qcow2_snapshots_bytes(const struct qcow2_snapshot *list, unsigned count);
 void qcow2_snapshots_write(const struct qcow2_snapshot *list, unsigned count, uint8_t *bytes);
+/* NULL: nothing. */
 void qcow2_snapshots_free(struct qcow2_snapshot *list, unsigned count);
 
 #endif

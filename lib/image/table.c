@@ -142,7 +142,7 @@ int table_load(struct qcow2 *q, unsigned index)
         return 0; /* the caller looks again */
     }
     word = slot->word;
-    if (slot->table || !(word & QCOW2_OFFSET_MASK)) {
+    if (slot->table || !word) {
         spin_unlock(&shard->lock);
         return 0;
     }
