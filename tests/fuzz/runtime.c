@@ -2,6 +2,7 @@
 #include "runtime.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 
@@ -33,6 +34,13 @@ static void *main_worker(void *arg)
     return NULL;
 }
 
+/* libFuzzer's timer interrupts it. */
+static void wait_ended(void)
+{
+    while (sem_wait(&runtime.ended))
+        assert(errno == EINTR);
+}
+
 void fuzz_runtime_start(void (*prepare)(void))
 {
     pthread_t thread;
@@ -42,12 +50,12 @@ void fuzz_runtime_start(void (*prepare)(void))
     runtime.fn = prepare;
     assert(!rt_init(NULL, NULL));
     assert(!pthread_create(&thread, NULL, main_worker, NULL));
-    assert(!sem_wait(&runtime.ended));
+    wait_ended();
 }
 
 void fuzz_runtime_run(void (*fn)(void))
 {
     runtime.fn = fn;
     assert(!worker_start(runtime.worker, "input", run, NULL));
-    assert(!sem_wait(&runtime.ended));
+    wait_ended();
 }
