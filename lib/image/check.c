@@ -15,7 +15,8 @@
 #include "image/check_private.h"
 #include "image/refcount.h"
 
-#define AT_INCOMPATIBLE 72 /* in the header */
+#define AT_CLUSTER_BITS 20 /* in the header */
+#define AT_INCOMPATIBLE 72
 #define ROUNDS_MAX      4u /* a repair may bring to light what was hidden behind a damaged entry */
 
 const char *check_fault_name(enum check_fault fault)
@@ -115,10 +116,27 @@ static int run(struct check *c, unsigned flags)
     return rc || !flags ? rc : clear_bits(c, flags);
 }
 
+/* No more than it takes: what is behind the first cluster may not be readable. */
+static int read_first_cluster(struct check *c, uint64_t *length)
+{
+    uint8_t *bytes = c->batch;
+    unsigned bits;
+    int rc;
+
+    *length = MIN(c->file_bytes, UINT64_C(1) << QCOW2_CLUSTER_BITS_MIN);
+    rc = blockdev_read_bytes(c->file, bytes, 0, *length);
+    bits = rc ? 0 : get_be32(bytes + AT_CLUSTER_BITS);
+    if (bits > QCOW2_CLUSTER_BITS_MIN && bits <= QCOW2_CLUSTER_BITS_MAX) {
+        *length = MIN(c->file_bytes, UINT64_C(1) << bits);
+        rc = blockdev_read_bytes(c->file, bytes, 0, *length);
+    }
+    return rc;
+}
+
 static int read_header(struct check *c)
 {
-    uint64_t length = MIN(c->file_bytes, (uint64_t)CHECK_BATCH_BYTES);
-    int rc = blockdev_read(c->file, c->batch, 0, length);
+    uint64_t length;
+    int rc = read_first_cluster(c, &length);
 
     if (rc < 0)
         return error_set(c->err, -rc, "the header cannot be read");

@@ -40,7 +40,7 @@ static bool must_move(const struct check *c, const struct check_table *t)
     return c->uses[t->offset >> c->g.cluster_bits] & (CHECK_USE_DATA | CHECK_USE_FIXED);
 }
 
-static int plan_moves(struct check *c)
+static int plan_moves(struct check *c, bool lower)
 {
     uint64_t free = 0, whole = c->file_bytes >> c->g.cluster_bits;
 
@@ -49,7 +49,7 @@ static int plan_moves(struct check *c)
 
         if (!must_move(c, t))
             continue;
-        while (free < whole && (c->references[free] || c->refcounts[free]))
+        while (free < whole && (c->references[free] || (c->refcounts[free] && !lower)))
             free++;
         if (free == whole) {
             c->result->room_needed_bytes = (c->table_count - i) << c->g.cluster_bits;
@@ -63,11 +63,14 @@ static int plan_moves(struct check *c)
     return 0;
 }
 
+static uint32_t counted(const struct check *c, uint64_t cluster)
+{
+    return (uint32_t)MIN((uint64_t)c->references[cluster], c->refcount_max);
+}
+
 static uint32_t raised(const struct check *c, uint64_t cluster)
 {
-    uint32_t most = (uint32_t)MIN((uint64_t)UINT32_MAX, c->refcount_max);
-
-    return MIN(MAX(c->refcounts[cluster], c->references[cluster]), most);
+    return MAX(c->refcounts[cluster], counted(c, cluster));
 }
 
 static uint32_t lowered(const struct check *c, uint64_t cluster)
@@ -86,17 +89,23 @@ static uint32_t *refcounts_wanted(const struct check *c, target *of)
     return wanted;
 }
 
-static int raise_refcounts(struct check *c)
+static bool blocks_missing(const struct check *c)
 {
-    uint32_t *wanted = refcounts_wanted(c, raised);
-    bool missing = c->rebuild;
-    int rc;
-
-    if (!wanted)
-        return -ENOMEM;
     for (uint64_t i = 0; i < c->clusters; i++)
-        missing |= wanted[i] != c->refcounts[i] && !check_has_block(c, i);
-    rc = missing ? check_rebuild_refcounts(c, wanted) : check_write_refcounts(c, wanted);
+        if (raised(c, i) != c->refcounts[i] && !check_has_block(c, i))
+            return true;
+    return c->rebuild;
+}
+
+/* In a new table leaks need not be kept, and there they are room for it. */
+static int raise_refcounts(struct check *c, bool lower)
+{
+    bool missing = blocks_missing(c);
+    uint32_t *wanted = refcounts_wanted(c, missing && lower ? counted : raised);
+    int rc = -ENOMEM;
+
+    if (wanted)
+        rc = missing ? check_rebuild_refcounts(c, wanted) : check_write_refcounts(c, wanted);
     free(wanted);
     return rc;
 }
@@ -118,12 +127,12 @@ static int give_up_bitmaps(struct check *c)
 }
 
 /* Steps 1 to 3. */
-static int repair_up(struct check *c, bool entries)
+static int repair_up(struct check *c, bool entries, bool lower)
 {
-    int rc = entries ? plan_moves(c) : 0;
+    int rc = entries ? plan_moves(c, lower) : 0;
 
     if (!rc)
-        rc = raise_refcounts(c);
+        rc = raise_refcounts(c, lower);
     if (!rc && entries)
         rc = check_mend_l2s(c);
     if (!rc && entries)
@@ -168,6 +177,6 @@ int check_repair(struct check *c, unsigned flags)
     if (c->incomplete)
         return 0;
     if (may_raise(c, flags) && up)
-        rc = repair_up(c, entries);
+        rc = repair_up(c, entries, may_lower(c, flags));
     return rc ? rc : repair_down(c, may_lower(c, flags), may_raise(c, flags));
 }
