@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arith.h"
 #include "base/size.h"
@@ -138,6 +139,15 @@ static json_t *path_value(const char *word)
     return known ? json_sprintf("%s/%s", full, slash + 1) : json_string(word);
 }
 
+static json_t *file_value(const char *word)
+{
+    char here[PATH_MAX];
+
+    if (word[0] == '/' || !getcwd(here, sizeof here))
+        return json_string(word);
+    return json_sprintf("%s/%s", here, word);
+}
+
 /* 10, raid10, RAID1: mdadm takes these too. */
 static int level_value(const char *word, json_t **value)
 {
@@ -219,6 +229,9 @@ static int take_word(enum arg_kind kind, const char *word, const char *param, js
         break;
     case ARG_PATH:
         value = path_value(word);
+        break;
+    case ARG_FILE:
+        value = file_value(word);
         break;
     default:
         value = json_string(word);

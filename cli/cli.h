@@ -25,6 +25,7 @@ enum arg_kind {
     ARG_VOLUME,      /* VG/NAME: vg and name */
     ARG_PATH,        /* made absolute when it names something here: the daemon has its own working
                         directory */
+    ARG_FILE,        /* made absolute, whether it is there or not */
     ARG_PATHS,       /* the rest of the line, a list (at least one unless optional) */
     ARG_FLAG         /* options only */
 };

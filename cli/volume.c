@@ -45,6 +45,16 @@ static void show_volumes(const struct cli *cli, json_t *result)
         "VG/NAME", NULL, ARG_VOLUME                                                                \
     }
 
+#define FILE_FORMAT                                                                                \
+    {                                                                                              \
+        "format", "FORMAT", "format", ARG_TEXT, false, "of the file: raw (default) or qcow2"       \
+    }
+#define COMPRESSION                                                                                \
+    {                                                                                              \
+        "compression", "METHOD", "compression", ARG_TEXT, false,                                   \
+            "with --compress: zlib (default) or zstd"                                              \
+    }
+
 const struct command volume_commands[] = {
     {"volume", "create", "volume.create", "Create a volume; it reads as zeros.", {VOLUME},
         {{"size", "SIZE", "size_bytes", ARG_SIZE, true, "rounded up to whole extents"},
@@ -61,5 +71,19 @@ const struct command volume_commands[] = {
         .changes_disks = true, .confirm = "remove the volume %s and its data"},
     {"volume", "rename", "volume.rename", "Rename a volume.", {VOLUME, {"NEW", "to", ARG_TEXT}},
         .changes_disks = true, .show = show_volume},
+    {"volume", "load", "volume.load", "Overwrite a volume with the disk in a file.",
+        {VOLUME, {"FILE", "path", ARG_FILE}},
+        {FILE_FORMAT,
+            {"compress", NULL, "compress", ARG_FLAG, false,
+                "compress the clusters of a sparse volume"},
+            COMPRESSION,
+            {"verify", NULL, "verify", ARG_FLAG, false, "read back what was written, and compare"},
+            {"sha256", "HEX", "sha256", ARG_TEXT, false, "what the SHA-256 of the disk must be"}},
+        .changes_disks = true, .confirm = "overwrite all of the volume %s"},
+    {"volume", "save", "volume.save", "Write a volume to a new file.",
+        {VOLUME, {"FILE", "path", ARG_FILE}},
+        {FILE_FORMAT, {"compress", NULL, "compress", ARG_FLAG, false, "compress (qcow2)"},
+            COMPRESSION},
+        .changes_disks = true},
     {0},
 };

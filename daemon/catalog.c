@@ -18,6 +18,8 @@ void catalog_init(struct catalog *c)
     list_init(&c->pvs);
     list_init(&c->vgs);
     list_init(&c->sockets);
+    list_init(&c->copies);
+    co_event_init(&c->copy_ended);
     list_init(&c->exports);
     co_mutex_init(&c->change);
     co_mutex_init(&c->view);

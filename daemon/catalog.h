@@ -84,6 +84,8 @@ struct catalog_export {
 struct catalog {
     struct list arrays, pvs, vgs, exports;
     struct list sockets; /* exports.c */
+    struct list copies;  /* volume_copy.c */
+    struct co_event copy_ended;
     struct co_mutex change, view, saving;
     char *saved; /* text of the state file as it is on disk; NULL: none yet */
 };

@@ -18,6 +18,7 @@
 #include "rt/worker.h"
 #include "scan.h"
 #include "state.h"
+#include "volume_copy.h"
 
 /* A daemon that was killed holds files and sockets a little longer than it lives: io_uring lets go
  * of them in the background. */
@@ -104,6 +105,7 @@ static int bring_up(struct daemon *d)
 /* In reverse; what is known stays in the state file. */
 static void take_down(struct daemon *d)
 {
+    volume_copies_stop(d);
     exports_close_all(d);
     groups_close_all(d);
     arrays_stop_all(d);

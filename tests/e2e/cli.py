@@ -96,6 +96,11 @@ class Requests(unittest.TestCase):
     def test_sizes(self):
         self.assertEqual(self.sent("volume", "create", "vg/v", "--size", "1.5G"),
                          ("volume.create", {"vg": "vg", "name": "v", "size_bytes": 3 << 29}))
+        self.assertEqual(self.sent("volume", "load", "vg/v", "/d/image", "--format", "qcow2", "--verify", "--sha256", "ab"),
+                         ("volume.load", {"vg": "vg", "name": "v", "path": "/d/image", "format": "qcow2", "verify": True, "sha256": "ab"}))
+        here = os.path.realpath(tempfile.gettempdir())
+        self.assertEqual(self.sent("volume", "save", "vg/v", "new", "--compress", "--compression", "zstd", cwd=here),
+                         ("volume.save", {"vg": "vg", "name": "v", "path": here + "/new", "compress": True, "compression": "zstd"}))
         for word, param in (("8M", "size_bytes"), ("+8M", "grow_bytes"), ("-8M", "shrink_bytes")):
             self.assertEqual(self.sent("volume", "resize", "vg/v", word), ("volume.resize", {"vg": "vg", "name": "v", param: 8 << 20}))
         self.assertEqual(self.sent("volume", "resize", "-8M", "vg/v", "--force")[1],

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "volume_copy.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/log.h"
+#include "block/member.h"
+#include "daemon.h"
+#include "exports.h"
+#include "image/copy.h"
+#include "image/load.h"
+#include "image/save.h"
+#include "lvm/vg.h"
+#include "rt/fs.h"
+#include "task.h"
+
+#define SAVED_CLUSTER_BITS 16 /* QEMU's own default */
+
+struct volume_copy {
+    struct task task;
+    struct list link; /* catalog.copies */
+    struct daemon *daemon;
+    int (*run)(struct volume_copy *c, struct error *err);
+    char target[CATALOG_NAME_MAX];
+    struct blockdev *dev;  /* the volume's, in use */
+    char *path;            /* save: of `file` */
+    struct blockdev *file; /* save */
+    struct source source;  /* load */
+    enum source_format format;
+    bool compress, verify, has_sha256;
+    enum qcow2_compression compression;
+    uint8_t sha256[DIGEST_BYTES];
+};
+
+static struct volume_copy *copy_of(struct task *t)
+{
+    return container_of(t, struct volume_copy, task);
+}
+
+/* What it holds is given up, in reverse. */
+static void give_up(struct volume_copy *c)
+{
+    if (c->source.file)
+        source_close(&c->source);
+    if (c->file)
+        blockdev_close(c->file);
+    c->file = NULL;
+    if (c->dev)
+        blockdev_unuse(c->dev);
+    c->dev = NULL;
+}
+
+static void release(struct volume_copy *c)
+{
+    give_up(c);
+    free(c->path);
+    free(c);
+}
+
+static void end(struct task *t)
+{
+    struct volume_copy *c = copy_of(t);
+    struct catalog *catalog = &c->daemon->catalog;
+
+    list_remove(&c->link);
+    release(c);
+    co_event_set(&catalog->copy_ended);
+}
+
+/* Whoever sees that the job has ended finds the volume free. */
+static int work(struct task *t, struct error *err)
+{
+    struct volume_copy *c = copy_of(t);
+    int rc = c->run(c, err);
+
+    give_up(c);
+    return rc;
+}
+
+static int take_volume(struct volume_copy *c, struct lv *lv, struct error *err)
+{
+    struct blockdev *dev;
+    int rc = exports_refuse_exported(c->daemon, c->target, err);
+
+    if (rc)
+        return rc;
+    dev = lv_blockdev(lv, err);
+    if (!dev)
+        return err && err->code ? -err->code : -ENXIO;
+    rc = blockdev_use(dev, true);
+    if (rc)
+        return error_set(err, -rc, "volume %s is in use", c->target);
+    c->dev = dev;
+    return 0;
+}
+
+static int make(struct daemon *d, const struct volume_copy_plan *plan, struct volume_copy **copy,
+    struct error *err)
+{
+    struct volume_copy *c;
+    int rc;
+
+    if (plan->path[0] != '/')
+        return error_set(err, EINVAL, "%s is not an absolute path", plan->path);
+    c = calloc(1, sizeof *c);
+    if (!c)
+        return -ENOMEM;
+    c->daemon = d;
+    c->format = plan->format;
+    c->compress = plan->compress;
+    c->compression = plan->compression;
+    c->verify = plan->verify;
+    c->has_sha256 = plan->sha256;
+    if (plan->sha256)
+        memcpy(c->sha256, plan->sha256, DIGEST_BYTES);
+    snprintf(c->target, sizeof c->target, "%s", plan->target);
+    c->path = strdup(plan->path);
+    rc = c->path ? take_volume(c, plan->lv, err) : -ENOMEM;
+    if (rc)
+        release(c);
+    else
+        *copy = c;
+    return rc;
+}
+
+static int start(struct volume_copy *c, const char *kind,
+    int (*run)(struct volume_copy *c, struct error *err), uint64_t *job_id)
+{
+    int rc;
+
+    c->run = run;
+    rc = task_start(&c->task, c->daemon, kind, c->target, work, end, job_id);
+
+    if (rc == 0)
+        list_append(&c->daemon->catalog.copies, &c->link);
+    return rc;
+}
+
+static int load(struct volume_copy *c, struct error *err)
+{
+    struct load_plan plan = {.from = c->source.disk,
+        .to = c->dev,
+        .verify = c->verify,
+        .sha256 = c->has_sha256 ? c->sha256 : NULL,
+        .progress = task_go_on,
+        .progress_arg = &c->task};
+
+    return load_disk(&plan, err);
+}
+
+static int check_load(const struct volume_copy *c, struct error *err)
+{
+    uint64_t size_bytes = c->source.disk->size_bytes;
+
+    if (size_bytes <= c->dev->size_bytes)
+        return 0;
+    return error_set(err, EFBIG, "the disk in %s has %" PRIu64 " bytes, volume %s only %" PRIu64,
+        c->path, size_bytes, c->target, (uint64_t)c->dev->size_bytes);
+}
+
+int volume_load(
+    struct daemon *d, const struct volume_copy_plan *plan, uint64_t *job_id, struct error *err)
+{
+    struct volume_copy *c;
+    int rc;
+
+    if (plan->compress)
+        return error_set(err, EOPNOTSUPP, "only a sparse volume has compressed clusters");
+    rc = make(d, plan, &c, err);
+    if (rc)
+        return rc;
+    rc = source_open(&c->source, plan->path, plan->format, err);
+    if (rc == 0)
+        rc = check_load(c, err);
+    if (rc == 0 && !plan->dry)
+        rc = start(c, "load", load, job_id);
+    if (rc || plan->dry)
+        release(c);
+    return rc;
+}
+
+static int grow_file(void *file, uint64_t size_bytes)
+{
+    return member_resize(file, size_bytes);
+}
+
+/* As the last step of either, the file gets its exact length. */
+static int save_raw(struct volume_copy *c, struct error *err)
+{
+    uint64_t size_bytes = c->dev->size_bytes;
+    struct copy_plan plan = {.from = c->dev,
+        .to = c->file,
+        .to_is_zero = true,
+        .progress = task_go_on,
+        .progress_arg = &c->task};
+    int rc = member_resize(c->file, round_up(size_bytes, c->file->logical_block_bytes));
+
+    if (rc == 0)
+        rc = copy_disk(&plan, err);
+    return rc ? rc : member_resize(c->file, size_bytes);
+}
+
+static int save_image(struct volume_copy *c, struct error *err)
+{
+    static const struct qcow2_file_ops ops = {.grow = grow_file};
+    struct save_plan plan = {.from = c->dev,
+        .to = {.file = c->file,
+            .image = {.size_bytes = c->dev->size_bytes,
+                .cluster_bits = SAVED_CLUSTER_BITS,
+                .standard_l2 = true,
+                .no_lazy_refcounts = true,
+                .compression = c->compression},
+            .file_ops = &ops,
+            .file_arg = c->file},
+        .compress = c->compress,
+        .progress = task_go_on,
+        .progress_arg = &c->task};
+    uint64_t end_bytes = 0;
+    int rc = save_qcow2(&plan, &end_bytes, err);
+
+    return rc ? rc : member_resize(c->file, end_bytes);
+}
+
+static int save(struct volume_copy *c, struct error *err)
+{
+    int rc = c->format == SOURCE_QCOW2 ? save_image(c, err) : save_raw(c, err);
+
+    if (rc == 0)
+        rc = blockdev_flush(c->file);
+    if (rc == 0)
+        return 0;
+    blockdev_close(c->file);
+    c->file = NULL;
+    if (fs_remove(c->path))
+        log_error("%s, of which only a part was written, cannot be removed", c->path);
+    return error_prefix(err, rc, "%s", c->path);
+}
+
+int volume_save(
+    struct daemon *d, const struct volume_copy_plan *plan, uint64_t *job_id, struct error *err)
+{
+    struct volume_copy *c;
+    int rc;
+
+    if (plan->compress && plan->format != SOURCE_QCOW2)
+        return error_set(err, EINVAL, "only qcow2 is compressed: --format qcow2");
+    rc = make(d, plan, &c, err);
+    if (rc)
+        return rc;
+    if (!plan->dry) {
+        rc = member_open(plan->path, MEMBER_CREATE, &c->file, err);
+        if (rc == 0)
+            rc = start(c, "save", save, job_id);
+        if (rc && c->file)
+            fs_remove(plan->path);
+    }
+    if (rc || plan->dry)
+        release(c);
+    return rc;
+}
+
+void volume_copies_stop(struct daemon *d)
+{
+    struct list *first;
+
+    while ((first = list_first(&d->catalog.copies))) {
+        co_event_clear(&d->catalog.copy_ended);
+        task_cancel(&container_of(first, struct volume_copy, link)->task);
+        co_event_wait(&d->catalog.copy_ended);
+    }
+}
