@@ -19,19 +19,41 @@ struct reading {
     const struct iovec *iov;
     int iov_count;
     uint64_t start, done, length;
-    struct block_op ops[BATCH];
-    struct iovec slices[IOV_SEGMENTS_MAX + BATCH];
     unsigned count;
     int slices_used;
+    /* So many of them hold something. */
+    struct block_op ops[BATCH];
+    struct iovec slices[IOV_SEGMENTS_MAX + BATCH];
 };
+
+/* Not as a whole: of most requests little of it is used. */
+static void init(struct reading *r, struct qcow2 *q, const struct iovec *iov, int iov_count,
+    uint64_t offset, uint64_t length)
+{
+    r->q = q;
+    r->iov = iov;
+    r->iov_count = iov_count;
+    r->start = offset;
+    r->done = 0;
+    r->length = length;
+    r->count = 0;
+    r->slices_used = 0;
+}
 
 static void add(struct reading *r, struct blockdev *dev, uint64_t offset, uint64_t length)
 {
     struct iovec *slices = &r->slices[r->slices_used];
     struct block_op *op = &r->ops[r->count++];
 
-    *op = (struct block_op){
-        .kind = BLOCK_READ, .dev = dev, .iov = slices, .offset = offset, .length = length};
+    *op = (struct block_op){.kind = BLOCK_READ,
+        .dev = dev,
+        .iov = r->iov,
+        .iov_count = r->iov_count,
+        .offset = offset,
+        .length = length};
+    if (length == r->length)
+        return;
+    op->iov = slices;
     op->iov_count = iov_slice(slices, r->iov, r->iov_count, r->done, length);
     r->slices_used += op->iov_count;
 }
@@ -44,7 +66,8 @@ static void add_or_zero(struct reading *r, struct blockdev *dev, uint64_t offset
 
     if (there)
         add(r, dev, offset, there);
-    iov_zero(r->iov, r->iov_count, r->done + there, length - there);
+    if (there < length)
+        iov_zero(r->iov, r->iov_count, r->done + there, length - there);
     r->done += length;
 }
 
@@ -122,10 +145,10 @@ static int read_piece(struct reading *r)
 int image_read_inside(
     struct qcow2 *q, const struct iovec *iov, int iov_count, uint64_t offset, uint64_t length)
 {
-    struct reading r = {
-        .q = q, .iov = iov, .iov_count = iov_count, .start = offset, .length = length};
+    struct reading r;
     int rc = 0;
 
+    init(&r, q, iov, iov_count, offset, length);
     while (!rc && r.done < r.length) {
         rc = read_piece(&r);
         if (!rc && (r.count == BATCH || r.done == r.length))

@@ -17,11 +17,27 @@ struct writing {
     int iov_count;
     unsigned flags;
     uint64_t start, done, length;
-    struct block_op ops[BATCH];
-    struct iovec slices[IOV_SEGMENTS_MAX + BATCH];
     unsigned count;
     int slices_used;
+    /* So many of them hold something. */
+    struct block_op ops[BATCH];
+    struct iovec slices[IOV_SEGMENTS_MAX + BATCH];
 };
+
+/* Not as a whole: of most requests little of it is used. */
+static void init(struct writing *w, struct qcow2 *q, const struct iovec *iov, int iov_count,
+    uint64_t offset, uint64_t length, unsigned flags)
+{
+    w->q = q;
+    w->iov = iov;
+    w->iov_count = iov_count;
+    w->flags = flags;
+    w->start = offset;
+    w->done = 0;
+    w->length = length;
+    w->count = 0;
+    w->slices_used = 0;
+}
 
 /* It stands in the file, to be written there. */
 static void add(struct writing *w, uint64_t offset, uint64_t length)
@@ -32,11 +48,15 @@ static void add(struct writing *w, uint64_t offset, uint64_t length)
     *op = (struct block_op){.kind = BLOCK_WRITE,
         .flags = w->flags,
         .dev = w->q->file,
-        .iov = slices,
+        .iov = w->iov,
+        .iov_count = w->iov_count,
         .offset = offset,
         .length = length};
-    op->iov_count = iov_slice(slices, w->iov, w->iov_count, w->done, length);
-    w->slices_used += op->iov_count;
+    if (length < w->length) {
+        op->iov = slices;
+        op->iov_count = iov_slice(slices, w->iov, w->iov_count, w->done, length);
+        w->slices_used += op->iov_count;
+    }
     w->done += length;
 }
 
@@ -107,15 +127,11 @@ int image_write(struct blockdev *d, const struct iovec *iov, int iov_count, uint
     uint64_t length, unsigned flags)
 {
     struct qcow2 *q = qcow2_of(d);
-    struct writing w = {.q = q,
-        .iov = iov,
-        .iov_count = iov_count,
-        .flags = flags,
-        .start = offset,
-        .length = length};
+    struct writing w;
     uint64_t due_ns = 0, generation;
     int rc = image_mark(q);
 
+    init(&w, q, iov, iov_count, offset, length, flags);
     while (!rc) {
         generation = atomic_load(&q->space.generation);
         rc = visit_and_write(&w);

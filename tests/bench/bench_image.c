@@ -409,7 +409,8 @@ static void measure_map(void)
 /* Every `step`th cluster of the disk has a place. */
 static struct blockdev *write_large(uint64_t disk_bytes, unsigned step)
 {
-    struct blockdev *file = member("large", disk_bytes / step + disk_bytes / 512 + GIB);
+    struct blockdev *file =
+        member("large", round_up(disk_bytes / step, GIB) + disk_bytes / 512 + GIB);
     struct writer_plan plan = {.file = file, .image = {.size_bytes = disk_bytes}};
     struct error err = {0};
     struct writer w;
