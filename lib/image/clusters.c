@@ -122,6 +122,40 @@ int clusters_take(struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *cou
     return n ? 0 : -ENOSPC;
 }
 
+/* The first of `count` in a row; c->count: there are none. */
+static uint64_t find_row(const struct clusters *c, uint64_t count)
+{
+    uint64_t at = next_free(c, 0, c->count), n = 0;
+
+    while (at < c->count && n < count) {
+        if (at + n < c->count && may_take(c, at + n)) {
+            n++;
+        } else {
+            at = next_free(c, at + n, c->count);
+            n = 0;
+        }
+    }
+    return n == count ? at : c->count;
+}
+
+int clusters_take_row(struct qcow2 *q, uint64_t count, uint64_t *first)
+{
+    struct clusters *c = &q->clusters;
+    bool found;
+
+    spin_lock(&c->lock);
+    *first = find_row(c, count);
+    found = *first < c->count;
+    for (uint64_t i = *first; found && i < *first + count; i++) {
+        set_free(c, i, false);
+        put_refcount(q, i, 1);
+    }
+    if (found && *first + count > c->untouched)
+        c->untouched = *first + count;
+    spin_unlock(&c->lock);
+    return found ? 0 : -ENOSPC;
+}
+
 void clusters_give_back(struct qcow2 *q, uint64_t first, uint64_t count)
 {
     struct clusters *c = &q->clusters;
@@ -209,6 +243,34 @@ void clusters_drop_entry(struct qcow2 *q, struct qcow2_entry e)
 }
 
 /* Under the lock. */
+static int count(struct qcow2 *q, uint64_t cluster, int by)
+{
+    uint64_t n = refcount(q, cluster);
+
+    if (!n || (by > 0 && n == refcount_max(q->g.refcount_order)))
+        return -ERANGE;
+    put_refcount(q, cluster, n + (uint64_t)by);
+    return 0;
+}
+
+int clusters_count_entry(struct qcow2 *q, struct qcow2_entry e, int by)
+{
+    uint64_t offset = e.word & QCOW2_OFFSET_MASK, length = 1;
+    int rc = 0;
+
+    if (e.word & QCOW2_COMPRESSED)
+        qcow2_entry_packed(&q->g, e, &offset, &length);
+    else if (!offset)
+        return 0;
+    spin_lock(&q->clusters.lock);
+    for (uint64_t i = offset >> q->g.cluster_bits;
+         !rc && i <= (offset + length - 1) >> q->g.cluster_bits; i++)
+        rc = count(q, i, by);
+    spin_unlock(&q->clusters.lock);
+    return rc;
+}
+
+/* Under the lock. */
 static void release(struct qcow2 *q, uint64_t cluster)
 {
     uint64_t n = refcount(q, cluster);
@@ -234,6 +296,45 @@ void clusters_release(struct qcow2 *q, const struct freed *freed)
             spin_unlock(&q->clusters.lock);
         }
     }
+}
+
+int clusters_count_down(struct qcow2 *q, const struct freed_run *run)
+{
+    int rc = 0;
+
+    spin_lock(&q->clusters.lock);
+    for (uint64_t i = run->cluster; !rc && i < run->cluster + run->count; i++)
+        rc = count(q, i, -1);
+    spin_unlock(&q->clusters.lock);
+    return rc;
+}
+
+int freed_add_entry(const struct qcow2 *q, struct freed *f, struct qcow2_entry e)
+{
+    uint64_t offset = e.word & QCOW2_OFFSET_MASK, length = 1;
+    int rc = 0;
+
+    if (e.word & QCOW2_COMPRESSED)
+        qcow2_entry_packed(&q->g, e, &offset, &length);
+    else if (!offset)
+        return 0;
+    for (uint64_t i = offset >> q->g.cluster_bits;
+         !rc && i <= (offset + length - 1) >> q->g.cluster_bits; i++)
+        rc = freed_add(f, i, 1);
+    return rc;
+}
+
+void clusters_allow(struct qcow2 *q, const struct freed *freed)
+{
+    struct clusters *c = &q->clusters;
+
+    spin_lock(&c->lock);
+    for (size_t r = 0; r < freed->count; r++)
+        for (uint64_t i = freed->runs[r].cluster; i < freed->runs[r].cluster + freed->runs[r].count;
+             i++)
+            if (i < c->count && !refcount(q, i) && !may_take(c, i))
+                set_free(c, i, true);
+    spin_unlock(&c->lock);
 }
 
 void refblock_free(struct refblock *b)

@@ -18,29 +18,9 @@
 #include <string.h>
 
 #include "base/arith.h"
-#include "image/image.h"
+#include "image/commit.h"
 
 #define BATCH 16
-
-/* Bytes for the disk. Of a table: they count as dirty again when they could not be written. */
-struct part {
-    uint64_t offset;
-    uint32_t length;
-    uint8_t *bytes;
-    struct l2_table *table;
-    struct refblock *block;
-    uint64_t inside; /* offset in the table, block or L1 */
-    bool early;      /* step 1 */
-    bool whole;
-};
-
-struct commit {
-    struct qcow2 *q;
-    struct part *parts;
-    size_t count, capacity;
-    struct list tables; /* those that are looked at */
-    struct freed freed;
-};
 
 static int add_part(struct commit *c, const struct part *p, const uint8_t *from)
 {
@@ -233,7 +213,7 @@ static int capture_freed(struct commit *c)
     return 0;
 }
 
-static int capture(struct commit *c)
+int commit_capture(struct commit *c)
 {
     int rc = capture_freed(c);
 
@@ -312,18 +292,20 @@ static void end_part(struct commit *c, struct part *p, bool failed)
     free(p->bytes);
 }
 
-static void end_commit(struct commit *c, int rc)
+void commit_end(struct commit *c, int rc)
 {
     struct clusters *k = &c->q->clusters;
 
     for (size_t i = 0; i < c->count; i++)
         end_part(c, &c->parts[i], rc);
     free(c->parts);
+    if (rc)
+        atomic_store(&c->q->map.changed, true);
+    atomic_store(&c->q->map.committing, false);
     if (!rc) {
         reaper_add(c->q, &c->freed);
         return;
     }
-    atomic_store(&c->q->map.changed, true);
     spin_lock(&k->lock);
     for (size_t i = 0; i < c->freed.count; i++)
         freed_add(&k->freed, c->freed.runs[i].cluster, c->freed.runs[i].count);
@@ -331,28 +313,39 @@ static void end_commit(struct commit *c, int rc)
     free(c->freed.runs);
 }
 
+void commit_begin(struct commit *c, struct qcow2 *q)
+{
+    *c = (struct commit){.q = q};
+    list_init(&c->tables);
+    atomic_store(&q->map.committing, true);
+    atomic_store(&q->map.changed, false);
+}
+
+int commit_write(struct commit *c)
+{
+    int rc = write_parts(c, true);
+
+    if (!rc)
+        rc = blockdev_flush(c->q->file);
+    if (!rc)
+        rc = write_parts(c, false);
+    return rc ? rc : blockdev_flush(c->q->file);
+}
+
 int commit_locked(struct qcow2 *q, bool all)
 {
-    struct commit c = {.q = q};
+    struct commit c;
     int rc;
 
-    atomic_store(&q->map.committing, true);
-    if (!atomic_exchange(&q->map.changed, false) && !all) {
-        atomic_store(&q->map.committing, false);
+    if (atomic_load(&q->broken))
+        return -EIO;
+    if (!atomic_load(&q->map.changed) && !all)
         return blockdev_flush(q->file);
-    }
-    list_init(&c.tables);
-    rc = capture(&c);
+    commit_begin(&c, q);
+    rc = commit_capture(&c);
     if (!rc)
-        rc = write_parts(&c, true);
-    if (!rc)
-        rc = blockdev_flush(q->file);
-    if (!rc)
-        rc = write_parts(&c, false);
-    if (!rc)
-        rc = blockdev_flush(q->file);
-    end_commit(&c, rc);
-    atomic_store(&q->map.committing, false);
+        rc = commit_write(&c);
+    commit_end(&c, rc);
     return rc;
 }
 

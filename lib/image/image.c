@@ -145,6 +145,7 @@ static void set_defaults(struct qcow2 *q)
 
 static void init_parts(struct qcow2 *q)
 {
+    co_mutex_init(&q->admin);
     co_mutex_init(&q->control);
     co_event_init(&q->reported);
     co_event_set(&q->reported);
@@ -177,6 +178,12 @@ static int init_device(struct qcow2 *q, const char *name)
     return 0;
 }
 
+void image_limit_tables(struct qcow2 *q)
+{
+    atomic_store(&q->map.tables_max,
+        (unsigned)MAX(q->options.map_bytes_max >> q->g.cluster_bits, UINT64_C(4)));
+}
+
 /* With a header that was read. */
 static int open_parts(struct qcow2 *q, struct error *err)
 {
@@ -196,14 +203,13 @@ static int open_parts(struct qcow2 *q, struct error *err)
         rc = clusters_init(q, err);
     if (rc)
         return rc;
-    atomic_store(&q->map.tables_max,
-        (unsigned)MAX(q->options.map_bytes_max >> q->g.cluster_bits, UINT64_C(4)));
+    image_limit_tables(q);
     return 0;
 }
 
 static void free_image(struct qcow2 *q)
 {
-    map_free(q);
+    map_free_tables(&q->map);
     clusters_free(q);
     qcow2_snapshots_free(q->snapshots, q->header.snapshot_count);
     qcow2_header_free(&q->header);

@@ -97,6 +97,7 @@ struct space {
     struct list waiters;         /* writes */
     _Atomic uint64_t generation; /* goes up when there may be more room */
     bool growing;                /* a coroutine sees to it */
+    _Atomic uint64_t reserve;    /* clusters wanted beyond what is wanted ahead */
     bool starving;
     struct co_event kick; /* for it: do not wait longer */
     struct co_event idle; /* it has ended */
@@ -118,8 +119,10 @@ struct qcow2 {
     struct qcow2_geometry g;
     struct qcow2_snapshot *snapshots; /* header.snapshot_count */
     _Atomic bool corrupt;
+    _Atomic bool broken;      /* memory and disk differ: opening it again mends it */
     _Atomic bool marked;      /* the disk says that it is in use */
     struct co_event reported; /* that it is corrupt */
+    struct co_mutex admin; /* snapshots, resizes and checks, one after the other; before control */
     struct co_mutex control;
     struct gate gate;
     struct grace grace;
@@ -144,6 +147,13 @@ static inline uint64_t cluster_bytes(const struct qcow2 *q)
 static inline uint64_t subcluster_bytes(const struct qcow2 *q)
 {
     return UINT64_C(1) << q->g.subcluster_bits;
+}
+
+/* Not once it is known to be damaged. */
+static inline bool image_may_change(struct qcow2 *q)
+{
+    return !atomic_load_explicit(&q->corrupt, memory_order_relaxed) &&
+           !atomic_load_explicit(&q->broken, memory_order_relaxed);
 }
 
 /* A request inside: neither the layout changes, nor does what it found in the map get used anew. */
@@ -186,6 +196,9 @@ static inline struct map_shard *map_shard(struct qcow2 *q, unsigned index)
     return &q->map.shards[index % MAP_SHARDS];
 }
 
+/* image.c: tables in memory as the options say. */
+void image_limit_tables(struct qcow2 *q);
+
 /* map.c: what stands where, and changing it. */
 struct map_piece {
     enum qcow2_kind kind;
@@ -196,7 +209,7 @@ struct map_piece {
     struct qcow2_entry entry;
 };
 int map_init(struct qcow2 *q);
-void map_free(struct qcow2 *q);
+void map_free_tables(struct map *m);
 /* What stands at `offset`, at most `length`. Waits for tables. -EIO. */
 int map_find(struct qcow2 *q, uint64_t offset, uint64_t length, struct map_piece *piece);
 /* The entry of the cluster at `offset`; {0} without a table. */
@@ -215,16 +228,24 @@ int clusters_init(struct qcow2 *q, struct error *err);
 void clusters_free(struct qcow2 *q);
 /* Between 1 and `want` clusters in a row, refcount 1. *fresh: they read as zeros. -ENOSPC. */
 int clusters_take(struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *count, bool *fresh);
+/* So many in a row. */
+int clusters_take_row(struct qcow2 *q, uint64_t count, uint64_t *first);
 /* What was taken, and never put in the map. */
 void clusters_give_back(struct qcow2 *q, uint64_t first, uint64_t count);
 /* The next `references` calls of clusters_drop will find room. -ENOMEM. */
 int clusters_reserve(struct qcow2 *q, unsigned references);
 /* A reference is no longer in the map in memory. */
 void clusters_drop(struct qcow2 *q, uint64_t cluster, uint64_t count);
+/* Counts a run of references down; at 0 the clusters may not be taken yet. -ERANGE: some were 0. */
+int clusters_count_down(struct qcow2 *q, const struct freed_run *run);
+/* The clusters of what an entry refers to. -ENOMEM. */
+int freed_add_entry(const struct qcow2 *q, struct freed *f, struct qcow2_entry e);
 /* The same of what an entry refers to: at most 3 references reserved. */
 void clusters_drop_entry(struct qcow2 *q, struct qcow2_entry e);
 /* Clusters were added from `from` on, which read as zeros. */
 void clusters_fresh(struct qcow2 *q, uint64_t from);
+/* Those with refcount 0 may be taken. */
+void clusters_allow(struct qcow2 *q, const struct freed *freed);
 /* References down; at 0 the clusters may be taken again. */
 void clusters_release(struct qcow2 *q, const struct freed *freed);
 struct refblock *refblock_new(const struct qcow2 *q, uint64_t number, uint64_t host_offset);
@@ -235,6 +256,9 @@ void clusters_dirty(struct qcow2 *q, uint64_t number, uint64_t offset, uint64_t 
  * 0 may be taken. */
 void clusters_add(struct qcow2 *q, uint64_t count);
 uint64_t clusters_refcount(struct qcow2 *q, uint64_t cluster);
+/* Adds to the refcounts of what an entry refers to. -ERANGE: there is no room for more (some may
+ * have changed), or they were 0. */
+int clusters_count_entry(struct qcow2 *q, struct qcow2_entry e, int by);
 int freed_add(struct freed *f, uint64_t cluster, uint64_t count);
 
 /* space.c: room for more. */
@@ -245,6 +269,9 @@ void space_ask(struct qcow2 *q, uint64_t free);
 /* Waits until there may be more room than at `generation`. -ENOSPC: due_ns has passed. Not inside a
  * visit. */
 int space_wait(struct qcow2 *q, uint64_t generation, uint64_t due_ns);
+/* So many clusters are free, as far as one can say: grows for them. Waits as a write would.
+ * -ENOSPC. */
+int space_reserve(struct qcow2 *q, uint64_t clusters);
 /* There may be more room. */
 void space_wake(struct qcow2 *q);
 /* Nothing runs any more. */

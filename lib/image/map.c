@@ -32,13 +32,13 @@ int map_init(struct qcow2 *q)
     return 0;
 }
 
-void map_free(struct qcow2 *q)
+void map_free_tables(struct map *m)
 {
-    for (unsigned i = 0; q->map.slots && i < q->map.count; i++)
-        if (q->map.slots[i].table)
-            table_free(q->map.slots[i].table);
-    free(q->map.slots);
-    dirty_free(&q->map.l1_dirty);
+    for (unsigned i = 0; m->slots && i < m->count; i++)
+        if (m->slots[i].table)
+            table_free(m->slots[i].table);
+    free(m->slots);
+    dirty_free(&m->l1_dirty);
 }
 
 static unsigned index_of(const struct qcow2 *q, uint64_t offset)
@@ -220,7 +220,7 @@ int map_open(struct qcow2 *q, uint64_t offset, struct l2_table **t, unsigned *in
     unsigned l1_index = (unsigned)(offset >> span_bits(q));
     struct map_shard *shard = map_shard(q, l1_index);
     struct l1_slot *slot = &q->map.slots[l1_index];
-    int rc = 0;
+    int rc = l1_index < q->map.count ? 0 : -EIO; /* the disk has become shorter */
 
     while (!rc) {
         spin_lock(&shard->lock);

@@ -66,22 +66,31 @@ static uint64_t most_bytes(const struct qcow2 *q)
     return all << q->g.cluster_bits;
 }
 
+static bool has_waiters(struct qcow2 *q)
+{
+    bool yes;
+
+    spin_lock(&q->space.lock);
+    yes = !list_empty(&q->space.waiters);
+    spin_unlock(&q->space.lock);
+    return yes;
+}
+
 /* How long the file should be; 0: as it is. */
 static uint64_t wanted_bytes(struct qcow2 *q)
 {
-    uint64_t free, used, want;
+    uint64_t free, used, want, reserve;
 
     spin_lock(&q->clusters.lock);
     free = q->clusters.free << q->g.cluster_bits;
     used = (q->clusters.count << q->g.cluster_bits) - free;
     spin_unlock(&q->clusters.lock);
+    reserve = atomic_load(&q->space.reserve) << q->g.cluster_bits;
     want = used + q->options.ahead_bytes;
     if (!q->header.snapshot_count)
         want = MIN(want, MAX(most_bytes(q), used + 16 * cluster_bytes(q)));
-    spin_lock(&q->space.lock);
-    bool waited_for = !list_empty(&q->space.waiters);
-    spin_unlock(&q->space.lock);
-    if (want <= used + free && !waited_for)
+    want = MAX(want, used + reserve);
+    if (want <= used + free && (reserve || !has_waiters(q)))
         return 0;
     return MAX(want, used + free + 16 * cluster_bytes(q));
 }
@@ -109,16 +118,6 @@ static int grow_once(struct qcow2 *q, uint64_t bytes)
     if (!rc)
         space_wake(q);
     return rc;
-}
-
-static bool has_waiters(struct qcow2 *q)
-{
-    bool yes;
-
-    spin_lock(&q->space.lock);
-    yes = !list_empty(&q->space.waiters);
-    spin_unlock(&q->space.lock);
-    return yes;
 }
 
 static void grow(void *arg)
@@ -198,6 +197,26 @@ int space_wait(struct qcow2 *q, uint64_t generation, uint64_t due_ns)
     list_remove(&w.link);
     spin_unlock(&s->lock);
     return rc ? rc : woken ? 0 : -ENOSPC;
+}
+
+int space_reserve(struct qcow2 *q, uint64_t clusters)
+{
+    uint64_t due_ns = rt_now_ns() + q->options.space_wait_ns, free;
+    int rc = 0;
+
+    for (;;) {
+        uint64_t generation = atomic_load(&q->space.generation);
+
+        spin_lock(&q->clusters.lock);
+        free = q->clusters.free;
+        spin_unlock(&q->clusters.lock);
+        if (rc || free >= clusters)
+            break;
+        atomic_store(&q->space.reserve, clusters);
+        rc = space_wait(q, generation, due_ns);
+    }
+    atomic_store(&q->space.reserve, 0);
+    return rc;
 }
 
 void space_end(struct qcow2 *q)

@@ -112,7 +112,7 @@ static int visit_and_write(struct writing *w)
     int rc;
 
     visit_begin(w->q, &v);
-    rc = atomic_load_explicit(&w->q->corrupt, memory_order_relaxed) ? -EIO : write_inside(w);
+    rc = image_may_change(w->q) ? write_inside(w) : -EIO;
     visit_end(w->q, &v);
     return rc;
 }

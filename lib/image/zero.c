@@ -109,7 +109,7 @@ static int zero_some(struct zeroing *z, uint64_t *from, uint64_t end, bool *writ
 
     visit_begin(q, &v);
     range_lock_take(&q->claims, &claim, start, round_up(to, cluster_bytes(q)), false);
-    if (!atomic_load_explicit(&q->corrupt, memory_order_relaxed))
+    if (image_may_change(q))
         rc = zero_claimed(z, from, to, write);
     range_lock_release(&q->claims, &claim);
     visit_end(q, &v);
