@@ -193,11 +193,8 @@ static int grow_file(void *file, uint64_t size_bytes)
 static int save_raw(struct volume_copy *c, struct error *err)
 {
     uint64_t size_bytes = c->dev->size_bytes;
-    struct copy_plan plan = {.from = c->dev,
-        .to = c->file,
-        .to_is_zero = true,
-        .progress = task_go_on,
-        .progress_arg = &c->task};
+    struct copy_plan plan = {
+        .from = c->dev, .to = c->file, .progress = task_go_on, .progress_arg = &c->task};
     int rc = member_resize(c->file, round_up(size_bytes, c->file->logical_block_bytes));
 
     if (rc == 0)

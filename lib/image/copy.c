@@ -16,14 +16,21 @@ static int write_failed(const struct copy_plan *plan, uint64_t offset, int rc, s
         err, -rc, "cannot write to %s at %" PRIu64 ": %s", plan->to->name, offset, strerror(-rc));
 }
 
+/* Where it does not say that it reads as zeros anyway. */
 static int write_zeros(
     const struct copy_plan *plan, uint64_t offset, uint64_t length, struct error *err)
 {
-    int rc = 0;
+    struct block_extent extent;
+    int rc;
 
-    if (!plan->to_is_zero && length)
-        rc = blockdev_write_zeroes(plan->to, offset, length, BLOCK_MAY_UNMAP);
-    return rc ? write_failed(plan, offset, rc, err) : 0;
+    for (uint64_t end = offset + length; offset < end; offset += extent.length) {
+        rc = blockdev_extents(plan->to, offset, end - offset, &extent);
+        if (!rc && !(extent.flags & EXTENT_ZERO))
+            rc = blockdev_write_zeroes(plan->to, offset, extent.length, BLOCK_MAY_UNMAP);
+        if (rc)
+            return write_failed(plan, offset, rc, err);
+    }
+    return 0;
 }
 
 static int add_digest(void *arg, struct piece *p, struct error *err)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Copying a disk's content to another device: data as data, zeros as zeros. */
+/* Copying a disk's content to another device: data as data, zeros as zeros,
+ * which are not written where the device says that it has them. */
 #ifndef ASHLAR_IMAGE_COPY_H
 #define ASHLAR_IMAGE_COPY_H
 
@@ -8,7 +9,6 @@
 
 struct copy_plan {
     struct blockdev *from, *to; /* the caller's; nobody else writes to them meanwhile */
-    bool to_is_zero;            /* `to` reads as zeros: they are not written */
     struct digest *digest;      /* NULL: not wanted; else of what was read */
     pieces_progress *progress;
     void *progress_arg;

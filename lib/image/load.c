@@ -61,7 +61,6 @@ int load_disk(const struct load_plan *plan, struct error *err)
     struct digest digest;
     struct copy_plan copy = {.from = plan->from,
         .to = plan->to,
-        .to_is_zero = plan->to_is_zero,
         .digest = load_needs_digest(plan) ? &digest : NULL,
         .progress = load_progress,
         .progress_arg = (void *)plan};

@@ -8,7 +8,6 @@
 
 struct load_plan {
     struct blockdev *from, *to; /* the caller's; nobody else writes to them meanwhile */
-    bool to_is_zero;            /* `to` reads as zeros */
     bool verify;                /* `to` is read back and compared with what was read */
     const uint8_t *sha256;      /* NULL, or what the content is to have */
     pieces_progress *progress;  /* `done` goes over all that is read and read back */

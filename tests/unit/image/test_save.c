@@ -35,7 +35,7 @@ static struct blockdev *new_file(const char *name, uint64_t size_bytes)
 static void save_raw(struct blockdev *from)
 {
     struct blockdev *raw = new_file("raw", from->size_bytes);
-    struct copy_plan plan = {.from = from, .to = raw, .to_is_zero = true};
+    struct copy_plan plan = {.from = from, .to = raw};
 
     CU_ASSERT_EQUAL(copy_disk(&plan, NULL), 0);
     blockdev_close(raw);
