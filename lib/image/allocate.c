@@ -17,6 +17,7 @@
 
 #include "base/arith.h"
 #include "image/image.h"
+#include "image/pieces.h"
 #include "rt/io.h"
 
 struct allocation {
@@ -24,6 +25,7 @@ struct allocation {
     const struct iovec *iov;
     int iov_count;
     uint64_t offset, length; /* of the guest's write; length shrinks to what goes in one piece */
+    bool copy;               /* the data are what stands there, read into iov */
     bool replace;            /* entries change as a whole: the claim covers clusters */
     uint64_t start, end;     /* claimed, and filled: bytes of the guest's disk */
     struct range_holder claim;
@@ -275,6 +277,36 @@ static int write_part(struct allocation *a)
     return write_and_publish(a);
 }
 
+/* Copying up: what stands there, instead of a guest's data. Zeros are not worth a place. */
+static int read_below(const struct allocation *a, bool *zero)
+{
+    int rc = image_read_inside(a->q, a->iov, a->iov_count, a->offset, a->length);
+
+    *zero = !rc && bytes_are_zero(a->iov->iov_base, a->length);
+    return rc;
+}
+
+static int allocate(struct allocation *a, const struct map_piece *piece, uint64_t *done)
+{
+    bool same = false, zero = false;
+    int rc;
+
+    claim(a);
+    rc = look_again(a, piece, &same);
+    if (!rc && same && a->copy)
+        rc = read_below(a, &zero);
+    if (!rc && same && !zero)
+        rc = find_place(a);
+    if (!rc && same && !zero)
+        rc = write_part(a);
+    range_lock_release(&a->q->claims, &a->claim);
+    if (rc == -EAGAIN)
+        return 0; /* somebody was quicker: the caller looks again */
+    if (!rc && same)
+        *done = a->length;
+    return rc;
+}
+
 int image_write_new(struct qcow2 *q, const struct iovec *iov, int iov_count, uint64_t offset,
     uint64_t length, const struct map_piece *piece, uint64_t *written)
 {
@@ -284,19 +316,21 @@ int image_write_new(struct qcow2 *q, const struct iovec *iov, int iov_count, uin
         .offset = offset,
         .length = length,
         .replace = !q->g.extended || piece->shared};
-    bool same = false;
-    int rc;
 
-    claim(&a);
-    rc = look_again(&a, piece, &same);
-    if (!rc && same)
-        rc = find_place(&a);
-    if (!rc && same)
-        rc = write_part(&a);
-    range_lock_release(&q->claims, &a.claim);
-    if (rc == -EAGAIN)
-        return 0; /* somebody was quicker: the caller looks again */
-    if (!rc && same)
-        *written = a.length;
-    return rc;
+    return allocate(&a, piece, written);
+}
+
+int image_copy_up(struct qcow2 *q, void *buf, uint64_t offset, uint64_t length,
+    const struct map_piece *piece, uint64_t *copied)
+{
+    struct iovec iov = {buf, length};
+    struct allocation a = {.q = q,
+        .iov = &iov,
+        .iov_count = 1,
+        .offset = offset,
+        .length = length,
+        .replace = !q->g.extended || piece->shared,
+        .copy = true};
+
+    return allocate(&a, piece, copied);
 }

@@ -317,5 +317,9 @@ int image_read_inside(
  * visit. -ENOSPC. */
 int image_write_new(struct qcow2 *q, const struct iovec *iov, int iov_count, uint64_t offset,
     uint64_t length, const struct map_piece *piece, uint64_t *written);
+/* The same of what stands there, read by way of `buf` (`length` of room): so that it stands in the
+ * file itself, but for zeros. Of a piece that is QCOW2_BACKED. */
+int image_copy_up(struct qcow2 *q, void *buf, uint64_t offset, uint64_t length,
+    const struct map_piece *piece, uint64_t *copied);
 
 #endif

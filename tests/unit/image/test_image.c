@@ -14,6 +14,7 @@
 #include "base/arith.h"
 #include "block/member.h"
 #include "image/check.h"
+#include "image/flatten.h"
 
 #define FILE_BYTES (48u << 20)
 #define DISK_BYTES (8u << 20)
@@ -29,6 +30,7 @@ struct scene {
     struct wait_group group;
     unsigned failures;
     uint64_t seed;
+    bool flatten; /* while the guests are at work */
 };
 
 struct guest {
@@ -117,6 +119,26 @@ static void play(void *arg)
     wait_group_done(&g->s->group);
 }
 
+static bool go_on(void *arg, uint64_t done, uint64_t total)
+{
+    co_yield ();
+    return true;
+}
+
+/* Once it is flattened, what the backing has does not matter. */
+static void flatten(void *arg)
+{
+    struct scene *s = arg;
+    struct error err = {0};
+    int rc = qcow2_flatten(s->q, go_on, NULL, &err);
+
+    note(s, !rc);
+    if (rc)
+        printf("flatten: %s\n", err.text);
+    note(s, !blockdev_write_zeroes(s->backing, 0, s->backing->size_bytes, 0));
+    wait_group_done(&s->group);
+}
+
 static void let_play(struct scene *s)
 {
     struct guest guests[GUESTS];
@@ -130,6 +152,10 @@ static void let_play(struct scene *s)
             .to = i == GUESTS - 1 ? DISK_BYTES : (i + 1) * share,
             .random = s->seed * 100 + i + 1};
         co_start("guest", play, &guests[i]);
+    }
+    if (s->flatten) {
+        wait_group_add(&s->group, 1);
+        co_start("flatten", flatten, s);
     }
     wait_group_wait(&s->group);
 }
@@ -203,6 +229,41 @@ static void play_with(struct qcow2_plan plan, uint64_t seed, bool backed)
     free(s.model);
 }
 
+static void flattened(struct qcow2_plan plan, uint64_t seed)
+{
+    struct scene s = {.plan = plan, .seed = seed, .model = calloc(1, DISK_BYTES), .flatten = true};
+    struct error err = {0};
+
+    s.plan.size_bytes = DISK_BYTES;
+    s.plan.backing_name = "backing";
+    make_backing(&s);
+    CU_ASSERT_EQUAL(member_memory("file", FILE_BYTES, 512, &s.file), 0);
+    CU_ASSERT_EQUAL(qcow2_format(s.file, &s.plan, &err), 0);
+    open_image(&s);
+    let_play(&s);
+    CU_ASSERT_EQUAL(s.failures, 0);
+    CU_ASSERT_PTR_NULL(qcow2_header(s.q)->backing_name);
+    CU_ASSERT_EQUAL(qcow2_flatten(s.q, go_on, NULL, &err), -ENXIO);
+    compare(&s);
+    CU_ASSERT_EQUAL(qcow2_close(s.q), 0);
+    check(&s);
+    blockdev_close(s.backing);
+    s.backing = NULL;
+    open_image(&s);
+    CU_ASSERT_PTR_NULL(qcow2_header(s.q)->backing_name);
+    compare(&s);
+    CU_ASSERT_EQUAL(qcow2_close(s.q), 0);
+    blockdev_close(s.file);
+    free(s.model);
+}
+
+static void all_flattened(void)
+{
+    for (unsigned bits = 9; bits <= 21; bits += 2)
+        for (unsigned standard = bits < 14; standard < 2; standard++)
+            flattened((struct qcow2_plan){.cluster_bits = bits, .standard_l2 = standard}, bits);
+}
+
 static void all_formats(void)
 {
     uint64_t seed = 0;
@@ -221,5 +282,10 @@ static void test_all_formats(void)
     run_in_rt(all_formats);
 }
 
-CU_TestInfo image_tests[] = {
-    {"guests on images of all formats", test_all_formats}, CU_TEST_INFO_NULL};
+static void test_all_flattened(void)
+{
+    run_in_rt(all_flattened);
+}
+
+CU_TestInfo image_tests[] = {{"guests on images of all formats", test_all_formats},
+    {"flattened under guests", test_all_flattened}, CU_TEST_INFO_NULL};
