@@ -173,6 +173,16 @@ static int volume_values(const char *word, json_t *params)
     return 0;
 }
 
+static int snapshot_values(const char *word, json_t *params)
+{
+    const char *at = strchr(word, '@');
+    char *volume = at && at[1] ? strndup(word, (size_t)(at - word)) : NULL;
+    int rc = volume ? volume_values(volume, params) : -EINVAL;
+
+    free(volume);
+    return rc ? rc : json_object_set_new(params, "snapshot", json_string(at + 1));
+}
+
 static int size_value(const char *word, const char *param, json_t *params)
 {
     uint64_t bytes;
@@ -217,6 +227,8 @@ static int take_word(enum arg_kind kind, const char *word, const char *param, js
         return size_change_value(word, params);
     case ARG_VOLUME:
         return volume_values(word, params);
+    case ARG_SNAPSHOT:
+        return snapshot_values(word, params);
     case ARG_LEVEL:
         rc = level_value(word, &value);
         break;

@@ -23,6 +23,7 @@ enum arg_kind {
     ARG_SIZE,        /* 512K: bytes */
     ARG_SIZE_CHANGE, /* SIZE, +SIZE, -SIZE: size_bytes, grow_bytes, shrink_bytes */
     ARG_VOLUME,      /* VG/NAME: vg and name */
+    ARG_SNAPSHOT,    /* VG/NAME@SNAP: vg, name and snapshot */
     ARG_PATH,        /* made absolute when it names something here: the daemon has its own working
                         directory */
     ARG_FILE,        /* made absolute, whether it is there or not */
@@ -69,7 +70,8 @@ struct command {
 
 /* Ended by a command without a noun. */
 extern const struct command array_commands[], scan_commands[], vg_commands[], pv_commands[],
-    volume_commands[], export_commands[], job_commands[], status_commands[], events_commands[];
+    volume_commands[], snapshot_commands[], export_commands[], job_commands[], status_commands[],
+    events_commands[];
 
 /* Call a method; *result is the caller's. On failure the reason has been printed and -errno is
  * returned. Takes `params` over. */

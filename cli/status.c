@@ -29,21 +29,33 @@ static void add_exports(struct table *t, line *parent, json_t *exports, const ch
     }
 }
 
+static const char *volume_state(json_t *v, char *buf, size_t len)
+{
+    const char *unusable = json_string_value(json_object_get(v, "unusable_reason"));
+    const char *state = json_string_value(json_object_get(v, "state"));
+
+    if (unusable)
+        return unusable;
+    snprintf(buf, len, "%s%s%s", text_of(v, "format"), state && strcmp(state, "ok") ? ", " : "",
+        state && strcmp(state, "ok") ? state : "");
+    return buf;
+}
+
 static void add_vg(struct table *t, line *parent, json_t *vg, json_t *exports)
 {
-    char free_text[64], target[300];
+    char free_text[64], target[300], state[64];
     json_t *v;
     size_t i;
 
-    snprintf(free_text, sizeof free_text, "%s free%s", size_of(vg, "free_bytes"),
+    snprintf(free_text, sizeof free_text, "%s free%s%s", size_of(vg, "free_bytes"),
+        json_is_true(json_object_get(vg, "space_low")) ? ", nearly full" : "",
         json_is_true(json_object_get(vg, "partial")) ? ", PVs missing" : "");
     line *l =
         TABLE_ROW(t, parent, text_of(vg, "name"), "group", size_of(vg, "size_bytes"), free_text);
     json_array_foreach (json_object_get(vg, "volumes"), i, v) {
         snprintf(target, sizeof target, "%s/%s", text_of(vg, "name"), text_of(v, "name"));
-        const char *unusable = json_string_value(json_object_get(v, "unusable_reason"));
-        line *volume = TABLE_ROW(t, l, target, "volume", size_of(v, "size_bytes"),
-            unusable ? unusable : text_of(v, "format"));
+        line *volume = TABLE_ROW(
+            t, l, target, "volume", size_of(v, "size_bytes"), volume_state(v, state, sizeof state));
         add_exports(t, volume, exports, target);
     }
 }

@@ -5,13 +5,20 @@
 #include "cli.h"
 #include "table.h"
 
+static const char *vg_state(json_t *vg)
+{
+    if (json_is_true(json_object_get(vg, "partial")))
+        return "PVs missing";
+    return json_is_true(json_object_get(vg, "space_low")) ? "complete, nearly full" : "complete";
+}
+
 static void vg_row(struct table *t, json_t *vg)
 {
     char pvs[512];
 
     TABLE_ROW(t, NULL, text_of(vg, "name"), size_of(vg, "size_bytes"), size_of(vg, "free_bytes"),
         size_of(vg, "extent_size_bytes"), joined(json_object_get(vg, "pvs"), " ", pvs, sizeof pvs),
-        json_is_true(json_object_get(vg, "partial")) ? "PVs missing" : "complete");
+        vg_state(vg));
 }
 
 static struct table *vg_table(void)
@@ -84,6 +91,13 @@ const struct command vg_commands[] = {
     {"vg", "extend", "vg.extend", "Add PVs to a group.", {VG, PVS}, {FORCE}, .changes_disks = true,
         .show = show_vg},
     {"vg", "reduce", "vg.reduce", "Take an empty PV out of a group.", {VG, {"PV", "pv", ARG_PATH}},
+        .changes_disks = true, .show = show_vg},
+    {"vg", "set", "vg.set", "Set when a group tells that it fills up, and what it keeps back.",
+        {VG},
+        {{"warn", "PERCENT", "warn_percent", ARG_NUMBER, false,
+             "an event when more is in use (100: never)"},
+            {"reserve", "SIZE", "reserve_bytes", ARG_SIZE, false,
+                "growing sparse volumes leave so much free"}},
         .changes_disks = true, .show = show_vg},
     {"vg", "list", "vg.list", "List the volume groups.", .show = show_vgs},
     {"vg", "show", "vg.show", "Show a group and its volumes.", {VG}, .show = show_vg},

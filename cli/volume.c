@@ -20,12 +20,24 @@ static struct table *volume_table(void)
     return TABLE_NEW(false, "VOLUME", "FORMAT", ">SIZE", ">ALLOCATED", ">EXPORTS");
 }
 
+static void print_fact(json_t *v, const char *key, const char *what)
+{
+    if (json_is_string(json_object_get(v, key)))
+        printf("%s %s\n", what, text_of(v, key));
+}
+
 static void show_volume(const struct cli *cli, json_t *v)
 {
     struct table *t = volume_table();
 
     volume_row(t, v);
     table_print(t);
+    if (json_is_integer(json_object_get(v, "used_bytes")))
+        printf("%s of what is allocated are in use, clusters of %s\n", size_of(v, "used_bytes"),
+            size_of(v, "cluster_bytes"));
+    print_fact(v, "backing", "a clone of");
+    print_fact(v, "state", "state:");
+    print_fact(v, "state_reason", "because:");
 }
 
 static void show_volumes(const struct cli *cli, json_t *result)
@@ -38,6 +50,21 @@ static void show_volumes(const struct cli *cli, json_t *result)
         volume_row(t, v);
     }
     table_print(t);
+}
+
+/* A clone may have the size of what it is cloned from. */
+static int create_volume(struct cli *cli, const struct command *command, json_t *params)
+{
+    json_t *result;
+
+    if (!json_object_get(params, "size_bytes") && !json_object_get(params, "from")) {
+        fputs("ashlar: volume create: missing option: size\n", stderr);
+        json_decref(params);
+        return EXIT_USAGE;
+    }
+    if (cli_call(cli, command->method, params, &result))
+        return EXIT_FAILED;
+    return cli_finish(cli, command, result);
 }
 
 #define VOLUME                                                                                     \
@@ -56,10 +83,16 @@ static void show_volumes(const struct cli *cli, json_t *result)
     }
 
 const struct command volume_commands[] = {
-    {"volume", "create", "volume.create", "Create a volume; it reads as zeros.", {VOLUME},
-        {{"size", "SIZE", "size_bytes", ARG_SIZE, true, "rounded up to whole extents"},
-            {"format", "FORMAT", "format", ARG_TEXT, false, "raw"}},
-        .changes_disks = true, .show = show_volume},
+    {"volume", "create", "volume.create", "Create a volume; it reads as zeros, or as another one.",
+        {VOLUME},
+        {{"size", "SIZE", "size_bytes", ARG_SIZE, false, "raw: rounded up to whole extents"},
+            {"format", "FORMAT", "format", ARG_TEXT, false, "raw, or sparse"},
+            {"cluster", "SIZE", "cluster_bytes", ARG_SIZE, false, "sparse: 128K unless given"},
+            {"from", "VG/OTHER", "from", ARG_TEXT, false,
+                "a sparse clone, as large unless --size"}},
+        .changes_disks = true, .show = show_volume, .run = create_volume},
+    {"volume", "flatten", "volume.flatten", "Make a clone stand on its own.", {VOLUME},
+        .changes_disks = true},
     {"volume", "resize", "volume.resize", "Grow or shrink a volume, also while it is in use.",
         {VOLUME, {"[+|-]SIZE", NULL, ARG_SIZE_CHANGE}},
         {{"force", NULL, "force", ARG_FLAG, false, "shrink although something there is in use"}},

@@ -11,6 +11,7 @@
 #include "daemon.h"
 #include "exports.h"
 #include "groups.h"
+#include "images.h"
 #include "raid/defaults.h"
 #include "raid/superblock.h"
 #include "state.h"
@@ -268,6 +269,7 @@ static int assemble_on(struct daemon *d, const struct array_assembly_plan *p, st
     }
     groups_bring_up(d);
     arrays_start_new(d);
+    images_bring_up(d);
     exports_bring_up(d, 0);
     return 0;
 }

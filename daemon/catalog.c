@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon.h"
+#include "group_space.h"
 #include "lvm/vg.h"
 #include "state.h"
 
@@ -45,7 +46,10 @@ void catalog_change_begin(struct daemon *d)
 int catalog_change_end(struct daemon *d, int rc, struct error *err)
 {
     struct error why = {0};
-    int saved = MUTANT(STATE_NOT_SAVED) ? 0 : state_save(d, &why);
+    int saved;
+
+    group_space_look_all(d);
+    saved = MUTANT(STATE_NOT_SAVED) ? 0 : state_save(d, &why);
 
     co_mutex_unlock(&d->catalog.change);
     if (rc || !saved)
@@ -196,6 +200,7 @@ struct catalog_vg *catalog_add_vg(struct daemon *d, struct vg *vg)
     if (!v)
         return NULL;
     v->vg = vg;
+    list_init(&v->images);
     list_append(&d->catalog.vgs, &v->link);
     return v;
 }

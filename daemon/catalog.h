@@ -70,6 +70,10 @@ struct catalog_pv {
 struct catalog_vg {
     struct list link;
     struct vg *vg;
+    struct list images; /* images.h */
+    /* group_space.c's, of the last look. */
+    uint64_t free_bytes;
+    bool space_low;
 };
 
 struct catalog_export {

@@ -115,7 +115,7 @@ int daemon_start(struct daemon *d, const struct config *config, struct error *er
 {
     int rc;
 
-    *d = (struct daemon){.config = config, .started_ns = rt_now_ns()};
+    *d = (struct daemon){.config = config, .control = worker_self(), .started_ns = rt_now_ns()};
     jobs_init(&d->jobs, &d->events);
     catalog_init(&d->catalog);
     if ((rc = events_init(&d->events)) || (rc = take_dirs(config, err)) ||

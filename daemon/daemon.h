@@ -25,6 +25,7 @@ struct daemon {
     struct events events;
     struct jobs jobs;
     struct catalog catalog;
+    struct worker *control;
     struct worker **workers; /* [config->workers], for I/O */
     unsigned worker_count;
     struct rpc_server *server;

@@ -12,6 +12,7 @@
 #include "daemon.h"
 #include "export/nbd.h"
 #include "groups.h"
+#include "images.h"
 #include "rt/worker.h"
 
 #define BUSY_PAUSE_NS 50000000
@@ -36,28 +37,30 @@ unsigned export_clients(const struct catalog_export *e)
     return e->socket ? nbd_server_clients(e->socket->server, e->target) : 0;
 }
 
-static int volume_device(
-    struct daemon *d, const char *target, struct blockdev **dev, struct error *err)
+static int find_volume(
+    struct daemon *d, const char *target, struct catalog_vg **v, struct lv **lv, struct error *err)
 {
     const char *slash = strchr(target, '/');
     char *vg = strndup(target, (size_t)(slash - target));
-    struct lv *lv;
-    int rc = vg ? groups_find_volume(d, vg, slash + 1, &lv, err) : -ENOMEM;
+    int rc = vg ? groups_find(d, vg, v, err) : -ENOMEM;
 
+    if (rc == 0)
+        rc = groups_find_volume(d, vg, slash + 1, lv, err);
     free(vg);
-    if (rc)
-        return rc;
-    *dev = lv_blockdev(lv, err);
-    return *dev ? 0 : err && err->code ? -err->code : -ENXIO;
+    return rc;
 }
 
 int exports_device(struct daemon *d, const char *target, struct blockdev **dev, struct error *err)
 {
     struct catalog_array *a;
+    struct catalog_vg *v;
+    struct lv *lv;
     int rc;
 
-    if (strchr(target, '/'))
-        return volume_device(d, target, dev, err);
+    if (strchr(target, '/')) {
+        rc = find_volume(d, target, &v, &lv, err);
+        return rc ? rc : images_device(d, lv, dev, err);
+    }
     rc = arrays_find(d, target, &a, err);
     if (rc)
         return rc;
@@ -65,6 +68,20 @@ int exports_device(struct daemon *d, const char *target, struct blockdev **dev, 
         return arrays_refuse_used(a, err);
     *dev = array_blockdev(a->array);
     return 0;
+}
+
+/* What clones build upon is only read. */
+static int refuse_writable_backing(
+    struct daemon *d, const struct catalog_export *e, struct error *err)
+{
+    struct catalog_vg *v;
+    struct lv *lv;
+    int rc;
+
+    if (e->read_only || !strchr(e->target, '/'))
+        return 0;
+    rc = find_volume(d, e->target, &v, &lv, err);
+    return rc ? rc : images_refuse_cloned(v, lv, err);
 }
 
 static struct nbd_socket *find_socket(struct daemon *d, const char *path)
@@ -119,6 +136,8 @@ static int serve(struct daemon *d, struct catalog_export *e, struct error *err)
     struct blockdev *dev;
     int rc = exports_device(d, e->target, &dev, err);
 
+    if (rc == 0)
+        rc = refuse_writable_backing(d, e, err);
     if (rc == 0 && !s)
         rc = open_socket(d, path, &s, err);
     if (rc)

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "daemon.h"
 #include "group_settings.h"
+#include "images.h"
 #include "pv_choice.h"
 
 int groups_find(struct daemon *d, const char *name, struct catalog_vg **vg, struct error *err)
@@ -187,9 +188,11 @@ int groups_rename(
             return error_set(err, EBUSY, "volume %s is exported by that name", e->target);
     }
     rc = vg_rename(v->vg, name, dry ? VG_DRY_RUN : 0, err);
-    if (rc == 0 && !dry)
-        tell(d, name, "renamed");
-    return rc;
+    if (rc || dry)
+        return rc;
+    images_rename_all(v);
+    tell(d, name, "renamed");
+    return 0;
 }
 
 /* The paths stay known, without their devices. */
@@ -218,6 +221,7 @@ void groups_close_all(struct daemon *d)
         struct catalog_vg *v = container_of(it, struct catalog_vg, link);
         struct error err = {0};
 
+        images_close_all(d, v);
         if (end_group(d, v, vg_close, &err)) {
             log_error("volume group %s: %s", vg_name(v->vg), err.text);
             continue;

@@ -43,7 +43,7 @@ struct job {
     char target[160];
     enum job_state state;
     struct job_progress progress;
-    char error[160]; /* the owner may tell before job_end; else it is rc's */
+    char error[160];                 /* the owner may tell before job_end; else it is rc's */
     const struct job_owner_ops *ops; /* NULL once it has ended */
     void *owner;
     struct list waiters; /* struct job_waiter */

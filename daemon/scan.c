@@ -13,6 +13,7 @@
 #include "daemon.h"
 #include "exports.h"
 #include "groups.h"
+#include "images.h"
 #include "raid/superblock.h"
 #include "rt/fs.h"
 #include "rt/worker.h"
@@ -354,6 +355,7 @@ int scan_run(struct scan *s, struct daemon *d, const char *const *paths, unsigne
     settle_pvs(s);
     tell_missing(s);
     arrays_start_new(d);
+    images_bring_up(d);
     exports_bring_up(d, due_ns);
     return 0;
 }

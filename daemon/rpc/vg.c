@@ -4,27 +4,30 @@
 #include <stdlib.h>
 
 #include "daemon.h"
+#include "group_space.h"
 #include "groups.h"
 #include "rpc/method.h"
 #include "rpc/objects.h"
 
-static json_t *vg_json(const struct vg_status *s)
+static json_t *vg_json(const struct catalog_vg *v, const struct vg_status *s)
 {
     json_t *pvs = json_array();
 
     for (unsigned i = 0; i < s->pv_count; i++)
         json_array_append_new(pvs, json_string(s->pvs[i].name));
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:s?, s:s?, s:o}", "name", s->name,
-        "uuid", s->uuid, "extent_size_bytes", (json_int_t)s->extent_size_bytes, "size_bytes",
-        (json_int_t)s->size_bytes, "free_bytes", (json_int_t)s->free_bytes, "seqno",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:s?, s:s?, s:o, s:i, s:I, s:b}", "name",
+        s->name, "uuid", s->uuid, "extent_size_bytes", (json_int_t)s->extent_size_bytes,
+        "size_bytes", (json_int_t)s->size_bytes, "free_bytes", (json_int_t)s->free_bytes, "seqno",
         (json_int_t)s->seqno, "partial", s->missing_pvs > 0, "read_only_reason",
-        s->read_only_reason, "warning", s->warning, "pvs", pvs);
+        s->read_only_reason, "warning", s->warning, "pvs", pvs, "warn_percent",
+        (int)group_warn_percent(v), "reserve_bytes", (json_int_t)group_reserve_bytes(v),
+        "space_low", v->space_low);
 }
 
 json_t *rpc_vg(const struct catalog_vg *v)
 {
     struct vg_status *s = vg_status(v->vg);
-    json_t *json = s ? vg_json(s) : NULL;
+    json_t *json = s ? vg_json(v, s) : NULL;
 
     if (s)
         vg_status_free(s);
@@ -39,7 +42,7 @@ json_t *rpc_vg_details(struct daemon *d, const struct catalog_vg *v)
 
     if (!s)
         return NULL;
-    json = vg_json(s);
+    json = vg_json(v, s);
     volumes = json_array();
     pvs = json_array();
     bad = rpc_add_volumes(d, volumes, s) || rpc_add_pvs(pvs, s);
@@ -178,6 +181,26 @@ static int rename_vg(struct rpc_call *call)
     return rpc_result(call, rpc_vg(v));
 }
 
+static int set(struct rpc_call *call)
+{
+    const uint64_t none = UINT64_MAX;
+    uint64_t percent = rpc_integer(call, "warn_percent", none);
+    uint64_t reserve = rpc_integer(call, "reserve_bytes", none);
+    struct catalog_vg *v;
+    int rc = find(call, &v);
+
+    if (rc == 0 && percent == none && reserve == none)
+        rc = error_set(call->err, EINVAL, "what is to be set? warn_percent, reserve_bytes");
+    if (rc == 0 && percent != none)
+        rc = group_set_warn_percent(call->daemon, v, percent, call->dry_run, call->err);
+    if (rc == 0 && reserve != none)
+        rc = group_set_reserve_bytes(call->daemon, v, reserve, call->dry_run, call->err);
+    if (rc)
+        return rc;
+    return call->dry_run ? rpc_would(call, "change settings of group %s", vg_name(v->vg))
+                         : rpc_result(call, rpc_vg(v));
+}
+
 #define VG                                                                                         \
     {                                                                                              \
         "vg", RPC_TEXT, true, "the volume group"                                                   \
@@ -196,6 +219,11 @@ const struct rpc_method rpc_vg_methods[] = {
     {"vg.extend", "Adds PVs to a group.", RPC_CHANGES | RPC_DISKS, {VG, PVS, FORCE}, extend},
     {"vg.reduce", "Takes an empty PV out of a group.", RPC_CHANGES | RPC_DISKS,
         {VG, {"pv", RPC_TEXT, true, "an array's name, or a path"}}, reduce},
+    {"vg.set", "Sets when a group tells that it fills up, and what sparse volumes leave free.",
+        RPC_CHANGES | RPC_DISKS,
+        {VG, {"warn_percent", RPC_INTEGER, false, "an event when more is in use (100: never)"},
+            {"reserve_bytes", RPC_INTEGER, false, "growing sparse volumes leave so much"}},
+        set},
     {"vg.list", "Lists the volume groups.", 0, {{0}}, list},
     {"vg.show", "Shows a group, its volumes and PVs.", 0, {VG}, show},
     {"vg.remove", "Removes a group that has no volumes.", RPC_CHANGES | RPC_DISKS, {VG}, remove_vg},

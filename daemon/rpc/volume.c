@@ -9,6 +9,9 @@
 #include "daemon.h"
 #include "exports.h"
 #include "groups.h"
+#include "image_tasks.h"
+#include "images.h"
+#include "json.h"
 #include "rpc/method.h"
 #include "rpc/objects.h"
 #include "volumes.h"
@@ -46,15 +49,53 @@ static json_t *exports_json(struct daemon *d, const char *target)
     return list;
 }
 
+static const char *image_state(const struct catalog_image *i, const struct qcow2_status *s)
+{
+    if (s->corrupt)
+        return "corrupt";
+    return s->starving ? "starving" : i->read_only ? "read-only" : "ok";
+}
+
+/* What an image has beyond a raw volume. */
+static void add_image(json_t *volume, const struct catalog_image *i)
+{
+    struct qcow2_status s = {0};
+    char backing[CATALOG_NAME_MAX] = "";
+
+    if (i->backing)
+        snprintf(backing, sizeof backing, "%s/%s", vg_name(i->vg->vg), lv_name(i->backing));
+    if (i->q)
+        qcow2_status(i->q, &s);
+    json_object_set_new(volume, "format", json_string("sparse"));
+    json_object_set_new(volume, "backing", *backing ? json_string(backing) : json_null());
+    json_object_set_new(volume, "state", json_string(i->q ? image_state(i, &s) : "closed"));
+    json_object_set_new(volume, "state_reason", *i->reason ? json_text(i->reason) : json_null());
+    if (!i->q) {
+        json_object_set_new(volume, "unusable_reason", json_text(i->reason));
+        return;
+    }
+    json_object_set_new(volume, "size_bytes", json_integer((json_int_t)s.size_bytes));
+    json_object_set_new(volume, "used_bytes", json_integer((json_int_t)s.allocated_bytes));
+    json_object_set_new(volume, "map_bytes", json_integer((json_int_t)s.map_bytes));
+    json_object_set_new(
+        volume, "cluster_bytes", json_integer((json_int_t)1 << qcow2_header(i->q)->cluster_bits));
+    json_object_set_new(volume, "snapshots", json_integer(s.snapshots));
+}
+
 json_t *rpc_volume(struct daemon *d, const struct vg_status *s, const struct lv_status *lv)
 {
+    const struct catalog_image *image = images_find(d, lv->lv);
     char target[CATALOG_NAME_MAX];
+    json_t *json;
 
     snprintf(target, sizeof target, "%s/%s", s->name, lv->name);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s?, s:o, s:o}", "vg", s->name, "name",
+    json = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s?, s:o, s:o}", "vg", s->name, "name",
         lv->name, "uuid", lv->uuid, "format", "raw", "size_bytes", (json_int_t)lv->size_bytes,
         "allocated_bytes", (json_int_t)lv->allocated_bytes, "unusable_reason", lv->unusable,
         "segments", segments_json(lv), "exports", exports_json(d, target));
+    if (json && image)
+        add_image(json, image);
+    return json;
 }
 
 int rpc_add_volumes(struct daemon *d, json_t *list, const struct vg_status *s)
@@ -136,30 +177,69 @@ static int show(struct rpc_call *call)
     return rc;
 }
 
+/* Another volume of the same group, "VG/NAME". */
+static int find_origin(
+    struct rpc_call *call, struct catalog_vg *v, const char *from, struct lv **lv)
+{
+    const char *slash = strchr(from, '/');
+    size_t length = slash ? (size_t)(slash - from) : 0;
+
+    if (strchr(from, '@'))
+        return error_set(call->err, EOPNOTSUPP,
+            "a snapshot cannot be cloned: make a volume of its state by volume save and load");
+    if (!slash || !slash[1])
+        return error_set(call->err, EINVAL, "\"%.60s\" is not VG/NAME", from);
+    if (strlen(vg_name(v->vg)) != length || strncmp(from, vg_name(v->vg), length))
+        return error_set(
+            call->err, EXDEV, "a clone is in the group of what it is cloned from: %s", from);
+    return groups_find_volume(call->daemon, vg_name(v->vg), slash + 1, lv, call->err);
+}
+
+static int read_plan(struct rpc_call *call, struct catalog_vg *v, struct volume_plan *plan)
+{
+    const char *format = rpc_text(call, "format"), *from = rpc_text(call, "from");
+
+    *plan = (struct volume_plan){.name = rpc_text(call, "name"),
+        .size_bytes = rpc_integer(call, "size_bytes", 0),
+        .sparse = format ? !strcmp(format, "sparse") : from != NULL,
+        .cluster_bytes = rpc_integer(call, "cluster_bytes", 0),
+        .dry = call->dry_run};
+    if (format && !plan->sparse && strcmp(format, "raw"))
+        return error_set(
+            call->err, EOPNOTSUPP, "there is no format \"%.40s\"; raw, sparse", format);
+    if (!plan->sparse && (from || plan->cluster_bytes))
+        return error_set(call->err, EINVAL, "clones and clusters are for sparse volumes");
+    if (!from && !json_object_get(call->params, "size_bytes"))
+        return error_set(call->err, EINVAL, "a new volume needs a size");
+    return from ? find_origin(call, v, from, &plan->from) : 0;
+}
+
 static int create(struct rpc_call *call)
 {
-    const char *name = rpc_text(call, "name"), *format = rpc_text(call, "format");
-    uint64_t size_bytes = rpc_integer(call, "size_bytes", 0);
+    struct volume_plan plan;
     struct catalog_vg *v;
+    struct lv *lv;
     int rc = groups_find(call->daemon, rpc_text(call, "vg"), &v, call->err);
 
+    if (rc == 0)
+        rc = read_plan(call, v, &plan);
+    if (rc == 0)
+        rc = volumes_create(call->daemon, v, &plan, &lv, call->err);
     if (rc)
         return rc;
-    if (format && strcmp(format, "raw"))
-        return error_set(call->err, EOPNOTSUPP, "there is no format \"%.40s\"; raw", format);
-    rc = volumes_create(call->daemon, v->vg, name, size_bytes, call->dry_run, call->err);
-    if (rc)
-        return rc;
-    if (call->dry_run)
-        return rpc_would(call, "create volume %s of %" PRIu64 " bytes in group %s", name,
-            size_bytes, vg_name(v->vg));
-    return answer(call, v->vg, name);
+    if (plan.dry && plan.from)
+        return rpc_would(call, "create volume %s in group %s, a clone of %s", plan.name,
+            vg_name(v->vg), lv_name(plan.from));
+    if (plan.dry)
+        return rpc_would(call, "create volume %s of %" PRIu64 " bytes in group %s", plan.name,
+            plan.size_bytes, vg_name(v->vg));
+    return answer(call, v->vg, plan.name);
 }
 
 /* Exactly one of the three. */
-static int wanted_size(struct rpc_call *call, const struct lv *lv, uint64_t *size_bytes)
+static int wanted_size(struct rpc_call *call, struct lv *lv, uint64_t *size_bytes)
 {
-    const uint64_t none = UINT64_MAX, now = lv_size_bytes(lv);
+    const uint64_t none = UINT64_MAX, now = volume_size_bytes(call->daemon, lv);
     uint64_t size = rpc_integer(call, "size_bytes", none);
     uint64_t grow = rpc_integer(call, "grow_bytes", none);
     uint64_t shrink = rpc_integer(call, "shrink_bytes", none);
@@ -185,13 +265,12 @@ static int resize(struct rpc_call *call)
     if (rc == 0)
         rc = wanted_size(call, lv, &size_bytes);
     if (rc == 0)
-        rc = volumes_resize(
-            call->daemon, v->vg, lv, size_bytes, call->force, call->dry_run, call->err);
+        rc = volumes_resize(call->daemon, v, lv, size_bytes, call->force, call->dry_run, call->err);
     if (rc)
         return rc;
     if (call->dry_run)
         return rpc_would(call, "resize volume %s from %" PRIu64 " to %" PRIu64 " bytes",
-            rpc_text(call, "name"), lv_size_bytes(lv), size_bytes);
+            rpc_text(call, "name"), volume_size_bytes(call->daemon, lv), size_bytes);
     return answer(call, v->vg, lv_name(lv));
 }
 
@@ -202,7 +281,7 @@ static int remove_volume(struct rpc_call *call)
     int rc = find(call, &v, &lv);
 
     if (rc == 0)
-        rc = volumes_remove(call->daemon, v->vg, lv, call->dry_run, call->err);
+        rc = volumes_remove(call->daemon, v, lv, call->dry_run, call->err);
     if (rc || !call->dry_run)
         return rc;
     return rpc_would(
@@ -217,12 +296,32 @@ static int rename_volume(struct rpc_call *call)
     int rc = find(call, &v, &lv);
 
     if (rc == 0)
-        rc = volumes_rename(call->daemon, v->vg, lv, to, call->dry_run, call->err);
+        rc = volumes_rename(call->daemon, v, lv, to, call->dry_run, call->err);
     if (rc)
         return rc;
     if (call->dry_run)
         return rpc_would(call, "rename volume %s to %s", lv_name(lv), to);
     return answer(call, v->vg, to);
+}
+
+static int flatten(struct rpc_call *call)
+{
+    struct catalog_image *i;
+    struct catalog_vg *v;
+    struct lv *lv;
+    uint64_t job = 0;
+    int rc = find(call, &v, &lv);
+
+    if (rc)
+        return rc;
+    i = images_find(call->daemon, lv);
+    rc = i ? image_flatten(i, call->dry_run, &job, call->err)
+           : error_set(call->err, ENOENT, "volume %s is raw, and no clone", lv_name(lv));
+    if (rc)
+        return rc;
+    return call->dry_run ? rpc_would(call, "copy what %s reads from %s/%s", i->target,
+                               vg_name(v->vg), lv_name(i->backing))
+                         : rpc_result(call, json_pack("{s:I}", "job", (json_int_t)job));
 }
 
 #define VG                                                                                         \
@@ -234,9 +333,13 @@ static int rename_volume(struct rpc_call *call)
         "name", RPC_TEXT, true, "the volume"                                                       \
     }
 const struct rpc_method rpc_volume_methods[] = {
-    {"volume.create", "Creates a volume; it reads as zeros.", RPC_CHANGES | RPC_DISKS,
-        {VG, NAME, {"size_bytes", RPC_INTEGER, true, "rounded up to extents"},
-            {"format", RPC_TEXT, false, "raw"}},
+    {"volume.create", "Creates a volume; it reads as zeros, or as another one.",
+        RPC_CHANGES | RPC_DISKS,
+        {VG, NAME,
+            {"size_bytes", RPC_INTEGER, false, "raw: rounded up to extents; of a clone not needed"},
+            {"format", RPC_TEXT, false, "raw (default), sparse"},
+            {"cluster_bytes", RPC_INTEGER, false, "of a sparse volume (default 128 KiB)"},
+            {"from", RPC_TEXT, false, "VG/NAME: a sparse volume that reads as this one at first"}},
         create},
     {"volume.resize", "Grows or shrinks a volume, also while it is in use.",
         RPC_CHANGES | RPC_DISKS,
@@ -245,6 +348,8 @@ const struct rpc_method rpc_volume_methods[] = {
             {"shrink_bytes", RPC_INTEGER, false, "so much smaller"},
             {"force", RPC_FLAG, false, "shrink below what a file system uses"}},
         resize},
+    {"volume.flatten", "Makes a clone stand on its own.", RPC_CHANGES | RPC_DISKS, {VG, NAME},
+        flatten},
     {"volume.list", "Lists the volumes.", 0, {{"vg", RPC_TEXT, false, "only of this group"}}, list},
     {"volume.show", "Shows a volume.", 0, {VG, NAME}, show},
     {"volume.remove", "Removes a volume and its data.", RPC_CHANGES | RPC_DISKS, {VG, NAME},

@@ -106,6 +106,9 @@ class Requests(unittest.TestCase):
         self.assertEqual(self.sent("volume", "resize", "-8M", "vg/v", "--force")[1],
                          {"vg": "vg", "name": "v", "shrink_bytes": 8 << 20, "force": True})
 
+    def test_clone(self):
+        self.assertEqual(self.sent("volume", "create", "vg/c", "--from", "vg/v"), ("volume.create", {"vg": "vg", "name": "c", "from": "vg/v"}))
+
     def test_dry_run_stands_anywhere(self):
         for words in (("--dry-run", "array", "stop", "a"), ("array", "stop", "a", "--dry-run")):
             self.assertEqual(self.sent(*words), ("array.stop", {"name": "a", "dry_run": True}))

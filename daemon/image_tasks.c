@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "image_tasks.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "image/flatten.h"
+#include "images.h"
+#include "task.h"
+
+#define SNAPSHOT_NAME_MAX 256
+
+struct image_task {
+    struct task task;
+    struct catalog_image *image;
+    char snapshot[SNAPSHOT_NAME_MAX];
+};
+
+int image_refuse_busy(const struct catalog_image *i, struct error *err)
+{
+    if (!i->task)
+        return 0;
+    return error_set(err, EBUSY, "a job is at work on %s (%s)", i->target, i->task->job->kind);
+}
+
+int image_refuse_unwritable(const struct catalog_image *i, struct error *err)
+{
+    if (!i->q)
+        return error_set(err, ENXIO, "volume %s cannot be used: %s", i->target, i->reason);
+    if (i->read_only)
+        return error_set(err, EROFS, "volume %s can only be read: %s", i->target, i->reason);
+    return 0;
+}
+
+void image_stop_task(struct catalog_image *i)
+{
+    while (i->task) {
+        task_cancel(i->task);
+        co_event_wait(&i->task_ended);
+    }
+}
+
+static void end_task(struct task *t)
+{
+    struct catalog_image *i = container_of(t, struct image_task, task)->image;
+
+    i->task = NULL;
+    co_event_set(&i->task_ended);
+    free(container_of(t, struct image_task, task));
+}
+
+static int start(struct catalog_image *i, const char *kind, const char *snapshot,
+    int (*work)(struct task *t, struct error *err), uint64_t *job_id)
+{
+    struct image_task *t = calloc(1, sizeof *t);
+    int rc;
+
+    if (!t)
+        return -ENOMEM;
+    t->image = i;
+    snprintf(t->snapshot, sizeof t->snapshot, "%s", snapshot);
+    i->task = &t->task;
+    co_event_clear(&i->task_ended);
+    rc = task_start(&t->task, i->daemon, kind, i->target, work, end_task, job_id);
+    if (rc) {
+        i->task = NULL;
+        free(t);
+    }
+    return rc;
+}
+
+/* The image needs the backing no more before the volume says so: images_bring_up settles it when
+ * the daemon ends between the two. */
+static int flatten(struct task *t, struct error *err)
+{
+    struct catalog_image *i = container_of(t, struct image_task, task)->image;
+    char tag[80];
+    int rc = qcow2_flatten(i->q, task_go_on, t, err);
+
+    if (rc)
+        return rc;
+    blockdev_unuse(i->below);
+    i->below = NULL;
+    i->backing = NULL;
+    snprintf(tag, sizeof tag, IMAGE_TAG_BACKING "%s", lv_find_tag(i->lv, IMAGE_TAG_BACKING));
+    return lv_remove_tag(i->lv, tag, 0, err);
+}
+
+int image_flatten(struct catalog_image *i, bool dry, uint64_t *job_id, struct error *err)
+{
+    int rc = image_refuse_busy(i, err);
+
+    if (rc == 0)
+        rc = image_refuse_unwritable(i, err);
+    if (rc == 0 && !i->backing)
+        rc = error_set(err, ENOENT, "%s does not build upon another volume", i->target);
+    return rc || dry ? rc : start(i, "flatten", "", flatten, job_id);
+}
