@@ -95,10 +95,13 @@ static int trim(struct blockdev *d, const struct nbd_command *cmd)
     return !rc && (cmd->flags & NBD_CMD_FLAG_FUA) ? blockdev_flush(d) : rc;
 }
 
+/* To clients a hole has no data (QEMU does not read it, whatever is said of zeros): what shows from
+ * a backing is none, though a write there needs space. */
 static uint32_t extent_state(const struct block_extent *e)
 {
-    return (e->flags & EXTENT_HOLE ? NBD_STATE_HOLE : 0) |
-           (e->flags & EXTENT_ZERO ? NBD_STATE_ZERO : 0);
+    if (!(e->flags & EXTENT_ZERO))
+        return 0;
+    return NBD_STATE_ZERO | (e->flags & EXTENT_HOLE ? NBD_STATE_HOLE : 0);
 }
 
 /* Neighbours that are alike are told as one. */

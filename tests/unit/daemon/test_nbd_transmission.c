@@ -281,14 +281,17 @@ static void resized_device(void)
     peer_end(&t);
 }
 
-/* A device of which each odd MiB is a hole; told in pieces of 64 KiB. */
+/* A device of which each odd MiB is a hole; told in pieces of 64 KiB. Half of the others are data
+ * of a backing. */
 static int patchy_extents(
     struct blockdev *d, uint64_t offset, uint64_t length, struct block_extent *extent)
 {
     uint64_t piece = (64u << 10) - offset % (64u << 10);
 
     *extent = (struct block_extent){
-        piece < length ? piece : length, offset >> 20 & 1 ? EXTENT_ZERO | EXTENT_HOLE : 0};
+        piece < length ? piece : length, offset >> 20 & 1   ? EXTENT_ZERO | EXTENT_HOLE
+                                         : offset >> 16 & 1 ? EXTENT_HOLE
+                                                            : 0};
     return 0;
 }
 
