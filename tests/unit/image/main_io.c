@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Images in use, when things go wrong. */
+#include <stdio.h>
+
+#include "../rt/run.h"
+
+extern CU_TestInfo image_crash_tests[];
+
+int main(int argc, char **argv)
+{
+    CU_SuiteInfo suites[] = {
+        {.pName = "image-crash", .pTests = image_crash_tests},
+        CU_SUITE_INFO_NULL,
+    };
+    struct error err = {0};
+
+    if (rt_init(NULL, &err) < 0) {
+        fprintf(stderr, "%s\n", err.text);
+        return 77;
+    }
+    return unit_main(argc, argv, suites);
+}
