@@ -378,7 +378,7 @@ static void cut_everywhere(const struct format *f, uint64_t seed)
 }
 
 static const struct format formats[] = {
-    {"clusters of 512 bytes", 9, 4, 256 << 10, 16 << 10, true, false, false},
+    {"clusters of 512 bytes", 9, 6, 256 << 10, 16 << 10, true, false, false},
     {"clusters of 512 bytes, a table that moves", 9, 6, 2 << 20, 4 << 20, true, false, true},
     {"clusters of 1024 bytes", 10, 1, 256 << 10, 1, true, false, false},
     {"clusters of 4096 bytes", 12, 4, 256 << 10, 32 << 10, true, true, false},
