@@ -14,7 +14,7 @@
 #include "cli.h"
 
 static const struct command *const nouns[] = {array_commands, scan_commands, vg_commands,
-    pv_commands, volume_commands, export_commands, job_commands, status_commands,
+    pv_commands, volume_commands, snapshot_commands, export_commands, job_commands, status_commands,
     events_commands};
 
 const char *text_of(json_t *object, const char *key)

@@ -97,5 +97,40 @@ int image_flatten(struct catalog_image *i, bool dry, uint64_t *job_id, struct er
         rc = image_refuse_unwritable(i, err);
     if (rc == 0 && !i->backing)
         rc = error_set(err, ENOENT, "%s does not build upon another volume", i->target);
+    if (rc == 0 && qcow2_snapshots(i->q, NULL, 0))
+        rc = error_set(
+            err, EBUSY, "%s has snapshots, which build upon the other volume too", i->target);
     return rc || dry ? rc : start(i, "flatten", "", flatten, job_id);
+}
+
+static int delete_snapshot(struct task *t, struct error *err)
+{
+    struct image_task *it = container_of(t, struct image_task, task);
+
+    return qcow2_snapshot_delete(it->image->q, it->snapshot, err);
+}
+
+static bool has_snapshot(const struct qcow2 *q, const char *name)
+{
+    unsigned count = qcow2_snapshots(q, NULL, 0);
+    struct qcow2_snapshot_status *list = calloc(count + 1, sizeof *list);
+    bool found = false;
+
+    count = list ? qcow2_snapshots(q, list, count) : 0;
+    for (unsigned k = 0; k < count; k++)
+        found |= !strcmp(list[k].name, name);
+    free(list);
+    return found;
+}
+
+int image_delete_snapshot(
+    struct catalog_image *i, const char *name, bool dry, uint64_t *job_id, struct error *err)
+{
+    int rc = image_refuse_busy(i, err);
+
+    if (rc == 0)
+        rc = image_refuse_unwritable(i, err);
+    if (rc == 0 && !has_snapshot(i->q, name))
+        rc = error_set(err, ENOENT, "volume %s has no snapshot %.200s", i->target, name);
+    return rc || dry ? rc : start(i, "snapshot-delete", name, delete_snapshot, job_id);
 }

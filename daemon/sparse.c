@@ -151,7 +151,7 @@ int sparse_resize(struct catalog_image *i, uint64_t size_bytes, bool dry, struct
 
     if (rc == 0)
         rc = image_refuse_unwritable(i, err);
-    return rc ? rc : error_set(err, EOPNOTSUPP, "a sparse volume cannot be resized yet");
+    return rc || dry ? rc : qcow2_resize(i->q, bytes, err);
 }
 
 int sparse_remove(struct catalog_image *i, bool dry, struct error *err)

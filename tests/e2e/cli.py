@@ -106,7 +106,9 @@ class Requests(unittest.TestCase):
         self.assertEqual(self.sent("volume", "resize", "-8M", "vg/v", "--force")[1],
                          {"vg": "vg", "name": "v", "shrink_bytes": 8 << 20, "force": True})
 
-    def test_clone(self):
+    def test_snapshots_and_clones(self):
+        self.assertEqual(self.sent("snapshot", "create", "vg/v@a@b"),
+                         ("snapshot.create", {"vg": "vg", "name": "v", "snapshot": "a@b"}))
         self.assertEqual(self.sent("volume", "create", "vg/c", "--from", "vg/v"), ("volume.create", {"vg": "vg", "name": "c", "from": "vg/v"}))
 
     def test_dry_run_stands_anywhere(self):
@@ -125,7 +127,7 @@ class Answers(unittest.TestCase):
                       ("array", "show", "a", "b"), ("array", "show", "a", "--nonsense"), ("volume", "show", "no-slash"),
                       ("volume", "show", "a/b/c"), ("volume", "create", "vg/v"), ("volume", "create", "vg/v", "--size", "big"),
                       ("array", "create", "a", "--level", "x", "/m"), ("export", "add", "vg/v"), ("job", "show", "x"),
-                      ("array", "list", "--dry-run")):
+                      ("array", "list", "--dry-run"), ("snapshot", "create", "vg/v"), ("snapshot", "delete", "vg/v@")):
             p = d.run(*words)
             self.assertEqual((p.returncode, p.stdout), (2, ""), words)
             self.assertIn("ashlar:", p.stderr)

@@ -159,9 +159,24 @@ class Life(unittest.TestCase):
             self.assertIn("create", h.ashlar("--dry-run", "volume", "create", "vg/v", "--size", "1G", "--format", "sparse")["would"][0])
             self.assertEqual(h.ashlar("volume", "list")["volumes"], [])
             h.sparse("v", "1G")
-            for words in (("remove", "vg/v"), ("rename", "vg/v", "w"), ("create", "vg/c", "--from", "vg/v")):
+            for words in (("remove", "vg/v"), ("resize", "vg/v", "2G"), ("rename", "vg/v", "w"), ("create", "vg/c", "--from", "vg/v")):
                 self.assertTrue(h.ashlar("--dry-run", "volume", *words)["would"], words)
             self.assertEqual([v["size_bytes"] for v in h.ashlar("volume", "list")["volumes"]], [size("1G")])
+
+    def test_resize(self):
+        with Group() as h:
+            h.sparse("v", "64M")
+            fs = h.file("fs", "64M")
+            run("/sbin/mkfs.ext4", "-q", fs)
+            run("nbdcopy", "--flush", fs, h.uri("vg/v"))
+            self.assertEqual(h.ashlar("volume", "resize", "vg/v", "+64M")["size_bytes"], size("128M"))
+            h.io("v", "write -P 3 127m 1m")
+            h.ashlar("volume", "resize", "vg/v", "64M")
+            self.assertIn("ext4", h.refusal("volume", "resize", "vg/v", "32M"))
+            h.ashlar("volume", "resize", "vg/v", "128M")
+            h.io("v", "read -P 0 127m 1m")
+            os.truncate(fs, size("128M"))
+            h.holds("v", fs)
 
 
 class Flusher(Writer):
@@ -387,6 +402,75 @@ class Clones(unittest.TestCase):
             self.assertIn("group", h.refusal("volume", "create", "vg/c", "--from", "other/raw"))
             self.assertIn("sparse", h.refusal("volume", "create", "vg/c", "--from", "vg/raw", "--format", "raw"))
             self.assertIn("raw", h.refusal("volume", "flatten", "vg/raw"))
+            self.assertIn("raw", h.refusal("snapshot", "create", "vg/raw@s"))
+
+
+class Snapshots(unittest.TestCase):
+    def names(self, h):
+        return [s["name"] for s in h.ashlar("snapshot", "list", "vg/v")["snapshots"]]
+
+    def test_under_a_guest(self):
+        """Taken while blocks are written; what was flushed before is there after a revert."""
+        with Group("512M") as h:
+            h.sparse("v", "64M")
+            first = pattern(6, size("64M"))
+            run("nbdcopy", "--flush", h.content("first", first), h.uri("vg/v"))
+            w = Flusher(h.uri("vg/v"), 1, size("64M") // BLOCK)
+            t = threading.Thread(target=w.run)
+            h.ashlar("snapshot", "create", "vg/v@before")
+            t.start()
+            for i in range(4):
+                time.sleep(0.3)
+                h.ashlar("snapshot", "create", f"vg/v@s{i}")
+            h.ashlar("snapshot", "delete", "vg/v@s1")
+            h.ashlar("snapshot", "delete", "vg/v@s2")
+            self.assertEqual(self.names(h), ["before", "s0", "s3"])
+            h.kill()
+            t.join()
+            h.start()
+            self.assertEqual(self.names(h), ["before", "s0", "s3"])
+            self.assertIn("exported", h.refusal("snapshot", "revert", "vg/v@before"))
+            h.ashlar("export", "remove", "vg/v")
+            h.ashlar("snapshot", "revert", "vg/v@before")
+            h.holds("v", os.path.join(h.dir, "first"))
+            out = run("qemu-img", "snapshot", "-l", h.image("v"))
+            for name in ("before", "s0", "s3"):
+                self.assertIn(name, out)
+            for name in ("before", "s0", "s3"):
+                h.ashlar("snapshot", "delete", f"vg/v@{name}")
+            self.assertEqual(h.show("v")["snapshots"], 0)
+            h.holds("v", os.path.join(h.dir, "first"))
+
+    def test_refusals(self):
+        with Group() as h:
+            h.sparse("v", "16M")
+            h.ashlar("snapshot", "create", "vg/v@s")
+            self.assertIn("s", h.refusal("snapshot", "create", "vg/v@s"))
+            self.assertIn("no snapshot", h.refusal("snapshot", "delete", "vg/v@t"))
+            self.assertIn("t", h.refusal("snapshot", "revert", "vg/v@t"))
+            self.assertIn("255", h.refusal("snapshot", "create", "vg/v@" + "x" * 256))
+            self.assertTrue(h.ashlar("--dry-run", "snapshot", "delete", "vg/v@s")["would"])
+            h.ashlar("volume", "create", "vg/c", "--from", "vg/v")
+            self.assertIn("cloned", h.refusal("snapshot", "revert", "vg/v@s"))
+            h.ashlar("snapshot", "create", "vg/c@t")
+            self.assertIn("snapshots", h.refusal("volume", "flatten", "vg/c"))
+            self.assertEqual(self.names(h), ["s"])
+
+    def test_space(self):
+        """Each keeps what is overwritten; deleted, the clusters are used again."""
+        with Group("256M") as h:
+            h.sparse("v", "32M")
+            for i in range(4):
+                path = h.content("data", pattern(i, size("32M")))
+                run("nbdcopy", "--flush", path, h.uri("vg/v"))
+                h.ashlar("snapshot", "create", f"vg/v@s{i}")
+            used = h.show("v")["used_bytes"]
+            self.assertGreater(used, size("128M"))
+            for i in range(3):
+                h.ashlar("snapshot", "delete", f"vg/v@s{i}")
+            h.io("v", "flush")
+            h.wait("it is freed", lambda: h.show("v")["used_bytes"] < size("40M"))
+            h.holds("v", path)
 
 
 if __name__ == "__main__":
