@@ -104,9 +104,14 @@ static int clear_bits(struct check *c, unsigned flags)
     return rc ? rc : blockdev_flush(c->file);
 }
 
+/* Repairs go by what is durable: what a kill has left in the disk's cache only may still be lost.
+ */
 static int run(struct check *c, unsigned flags)
 {
-    int rc = check_scan(c);
+    int rc = flags ? blockdev_flush(c->file) : 0;
+
+    if (!rc)
+        rc = check_scan(c);
 
     if (rc < 0)
         return rc;
