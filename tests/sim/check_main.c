@@ -2,7 +2,8 @@
 /*
  * check DIR [OUT]: what the checkers say of the disk images DIR/NAME.img, as JSON: arrays, then
  * volume groups on what is left and on the arrays. What an array that starts holds is written to
- * OUT/UUID.img. Exit status 0: no problems, 1: some, 2: it could not be done.
+ * OUT/UUID.img. Then qcow2 images, with DIR/backing.img behind those that have a backing. Exit
+ * status 0: no problems, 1: some, 2: it could not be done.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 
 #include "check_copies.h"
 #include "check_lvm.h"
+#include "check_main_qcow2.h"
 #include "check_md.h"
 
 #define DISKS_MAX   16u
@@ -270,6 +272,23 @@ static struct check_lvm *check_groups(json_t *result, unsigned array_count)
     return c;
 }
 
+/* --- qcow2 images --- */
+
+static unsigned check_qcow2_images(json_t *result, const char *out)
+{
+    const struct check_disk *backing = NULL;
+    json_t *list = json_array();
+    unsigned problems = 0;
+
+    for (unsigned i = 0; i < image_count; i++)
+        if (!strcmp(images[i].name, "backing.img"))
+            backing = &images[i];
+    for (unsigned i = 0; i < image_count; i++)
+        json_array_append_new(list, check_main_qcow2(&images[i], backing, out, &problems));
+    json_object_set_new(result, "images", list);
+    return problems;
+}
+
 int main(int argc, char **argv)
 {
     json_t *array_list = json_array(), *result;
@@ -284,7 +303,7 @@ int main(int argc, char **argv)
     problems = check_arrays(array_list, argv[2], &array_count);
     result = json_pack("{s:o}", "arrays", array_list);
     groups = check_groups(result, array_count);
-    problems += groups->problems.count;
+    problems += groups->problems.count + check_qcow2_images(result, argv[2]);
     check_lvm_free(groups);
     json_dumpf(result, stdout, JSON_INDENT(1));
     putchar('\n');

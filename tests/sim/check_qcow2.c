@@ -185,8 +185,6 @@ static void walk_entry(
 {
     uint64_t offset = entry & CHECK_QCOW2_OFFSET;
 
-    if (!entry && !bitmap)
-        return;
     check_bits(c, place, entry, bitmap);
     if (entry & PACKED)
         refer_packed(c, entry);
@@ -205,9 +203,10 @@ static void walk_l2(struct check_qcow2 *c, unsigned pass, uint64_t offset, uint6
     }
     for (uint64_t i = 0; i < c->l2_entries; i++) {
         const uint8_t *at = table + i * entry_bytes;
+        uint64_t entry = check_be(at, 0, 8), bitmap = c->extended ? check_be(at, 8, 8) : 0;
 
-        walk_entry(c, pass, l1_index * c->l2_entries + i, check_be(at, 0, 8),
-            c->extended ? check_be(at, 8, 8) : 0);
+        if (entry || bitmap)
+            walk_entry(c, pass, l1_index * c->l2_entries + i, entry, bitmap);
     }
 }
 
@@ -253,24 +252,28 @@ static uint64_t refcount_of(const struct check_qcow2 *c, const uint8_t *block, u
     return block[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
 }
 
+/* Most blocks are for more clusters than the file has. */
 static void read_block(struct check_qcow2 *c, uint64_t offset, uint64_t first)
 {
-    uint64_t count = c->cluster_bytes * 8 >> c->refcount_order;
+    uint64_t count = c->cluster_bytes * 8 >> c->refcount_order, there = 0, zeros;
     const uint8_t *block = check_qcow2_table(c, offset);
 
     if (!block) {
         check_problem(&c->problems, "a refcount block cannot be read: %" PRIx64, offset);
         return;
     }
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t refcount = refcount_of(c, block, i);
-
-        if (first + i < c->cluster_count)
-            c->clusters[first + i].refcount = refcount;
-        else if (refcount)
-            check_problem(&c->problems,
-                "refcount %" PRIu64 " of cluster %" PRIu64 " beyond the end", refcount, first + i);
-    }
+    if (first < c->cluster_count)
+        there = c->cluster_count - first < count ? c->cluster_count - first : count;
+    for (uint64_t i = 0; i < there; i++)
+        c->clusters[first + i].refcount = refcount_of(c, block, i);
+    zeros = ((there << c->refcount_order) + 7) / 8;
+    for (uint64_t i = there; i < count && (i << c->refcount_order) / 8 < zeros; i++)
+        if (refcount_of(c, block, i))
+            zeros = UINT64_MAX;
+    while (zeros < c->cluster_bytes && !block[zeros])
+        zeros++;
+    if (zeros != c->cluster_bytes)
+        check_problem(&c->problems, "refcounts beyond the end, in the block at %" PRIx64, offset);
 }
 
 static void read_refcounts(struct check_qcow2 *c)

@@ -46,7 +46,7 @@ struct check_qcow2_disk {
 struct check_qcow2 {
     struct check_disk file;
     unsigned version, cluster_bits, refcount_order, compression;
-    bool extended, dirty, corrupt, lazy;
+    bool extended, dirty, corrupt, lazy, backed;
     uint64_t cluster_bytes, l2_entries;
     uint64_t reftable_offset, reftable_clusters;
     uint64_t snapshots_offset, bitmaps_offset, bitmaps_bytes, bitmap_count;
@@ -92,6 +92,10 @@ static inline uint64_t check_be(const void *p, size_t offset, unsigned bytes)
     const uint8_t *at = (const uint8_t *)p + offset;
     uint64_t n = 0;
 
+    if (bytes == 8) {
+        memcpy(&n, at, sizeof n);
+        return be64toh(n);
+    }
     while (bytes--)
         n = n << 8 | *at++;
     return n;

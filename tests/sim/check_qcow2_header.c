@@ -113,6 +113,7 @@ static void read_rest(struct check_qcow2 *c, const uint8_t *h, uint64_t bytes)
         check_problem(&c->problems, "header: %" PRIu64 " bytes", length);
         return;
     }
+    c->backed = name;
     if (name) {
         if (name < length || name > bytes || name_bytes > bytes - name || name_bytes > 1023)
             check_problem(&c->problems, "header: backing name at %" PRIx64, name);

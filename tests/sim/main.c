@@ -38,7 +38,8 @@ const char *const fault_names[FAULTS] = {
     [FAULT_NO_SPACE] = "no-space",
 };
 
-static const struct scenario *const scenarios[] = {&array_scenario, &host_scenario};
+static const struct scenario *const scenarios[] = {
+    &array_scenario, &image_scenario, &host_scenario};
 
 static struct {
     const struct scenario *scenario;
@@ -67,7 +68,8 @@ bool fault_allowed(const struct scenario_options *options, enum fault fault)
 static const char usage[] =
     "usage: sim [OPTION...] --seed N | --seeds A..B\n"
     "Runs the storage stack on simulated disks, with the faults that each seed chooses.\n"
-    "  --scenario NAME     array (the default): arrays directly; host: the whole daemon\n"
+    "  --scenario NAME     array (the default): arrays directly; image: qcow2 images\n"
+    "                      directly; host: the whole daemon\n"
     "  --seed N            one seed\n"
     "  --seeds A..B        these, B included\n"
     "  --time SECONDS      no further seed after that\n"

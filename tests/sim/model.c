@@ -162,6 +162,19 @@ unsigned model_write_begin(
     return ticket;
 }
 
+unsigned model_copy_begin(struct model *m, uint64_t offset, uint64_t length, const void *contents)
+{
+    unsigned ticket = model_write_begin(m, MODEL_COPY, offset, length, NULL);
+
+    for (uint64_t at = 0; at < length; at += MODEL_SECTOR_BYTES) {
+        uint64_t sector = (offset + at) / MODEL_SECTOR_BYTES;
+
+        m->versions[sector][m->version_counts[sector] - 1].value =
+            content_hash((const char *)contents + at);
+    }
+    return ticket;
+}
+
 void model_write_change(
     const struct model *m, unsigned ticket, void *buf, uint64_t at, uint64_t length, bool second)
 {
@@ -331,11 +344,16 @@ static void doubt(struct model *m, uint32_t sector)
     }
 }
 
-void model_cut(struct model *m)
+void model_forgotten(struct model *m)
 {
     for (uint32_t s = 0; s < m->sector_count; s++)
         doubt(m, s);
     end_all(m, true);
+}
+
+void model_cut(struct model *m)
+{
+    model_forgotten(m);
     m->power_cut_at = m->clock;
 }
 
@@ -356,7 +374,8 @@ void model_unpin(struct model *m)
             if (model_write_of(m, v)->certain)
                 continue;
             v->seen = false;
-            v->value = 0;
+            if (model_write_of(m, v)->kind != MODEL_COPY)
+                v->value = 0;
         }
 }
 

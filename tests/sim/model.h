@@ -17,7 +17,9 @@
  *     A version superseded by a durable write never comes back and is forgotten.
  *  5. A power cut: no write is certain any more but durable ones; all else that was under way or
  *     acknowledged so far may have happened or not, in any order (the newer kept, the older lost).
- *     What is under way ends. A kill: only what is under way becomes uncertain.
+ *     What is under way ends. A kill: only what is under way becomes uncertain. A kill that takes
+ *     with it a map in memory: as a power cut, but disks keep what they had: what reads give
+ *     afterwards may still be lost in the next one.
  *  6. A read that gives a version which had ended before the read began rules out all others that
  *     had ended by then: later reads do not go back. It does so beyond power cuts, too, for those
  *     that began after it had ended (they were never done), and for all when what it gave is on the
@@ -64,6 +66,7 @@ enum model_kind {
     MODEL_DISCARD, /* zeros, or anything of ours; a former owner's only with MODEL_START_ANYTHING;
                       for mirrors use MODEL_ZEROS */
     MODEL_UNUSED,  /* blockdev_unused: anything, at each read anew */
+    MODEL_COPY,    /* model_copy_begin: what stood there at another time */
     /* model.c's own: */
     MODEL_FIRST_ANYTHING,
     MODEL_FIRST_OWN,
@@ -115,6 +118,8 @@ void model_resize(struct model *m, uint64_t size_bytes, enum model_start added);
  * Offset and length are multiples of the sector, inside the device. */
 unsigned model_write_begin(
     struct model *m, enum model_kind kind, uint64_t offset, uint64_t length, void *buf);
+/* The same of contents that are there already. */
+unsigned model_copy_begin(struct model *m, uint64_t offset, uint64_t length, const void *contents);
 /* A guest changes its buffer under way: overwrites `length` bytes at `at` of `buf`, multiples of 8,
  * by the write's second contents (again: by its first). */
 void model_write_change(
@@ -139,6 +144,8 @@ uint64_t model_read_check(
 /* The power was cut; the daemon was killed. */
 void model_cut(struct model *m);
 void model_killed(struct model *m);
+/* The daemon was killed, and what it had acknowledged was in part only in its memory (a map). */
+void model_forgotten(struct model *m);
 /* Before a copy is lost or cannot be relied on (a member fails, is absent, returns errors), until
  * all copies agree again or one is left: reads are not compared with one another. */
 void model_unpin(struct model *m);

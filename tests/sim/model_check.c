@@ -34,6 +34,8 @@ static bool holds(const struct sight *s, const struct model_version *v)
     case MODEL_ZEROS:
     case MODEL_FIRST_ZEROS:
         return content_is_zeros(s->buf);
+    case MODEL_COPY:
+        return content_hash(s->buf) == v->value;
     case MODEL_UNUSED:
     case MODEL_FIRST_ANYTHING:
         return true;
@@ -195,6 +197,7 @@ static void say_version(struct why *why, const struct sight *s, const struct mod
         [MODEL_ZEROS] = "zeros",
         [MODEL_DISCARD] = "discard",
         [MODEL_UNUSED] = "unused",
+        [MODEL_COPY] = "what it held once",
         [MODEL_FIRST_ANYTHING] = "anything at first",
         [MODEL_FIRST_OWN] = "anything of its own at first",
         [MODEL_FIRST_ZEROS] = "zeros at first",

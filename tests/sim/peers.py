@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the real mdadm and LVM2 say of dumped disks, beside what our own checkers say.
+"""What the real mdadm, LVM2 and qemu-img say of dumped disks, beside what our own checkers say.
 
 usage: peers.py [--check PROGRAM] DIR...     each DIR holds the disks of one world (sim --dump): NAME.img
 
 Every member that the checker calls valid has to be one for mdadm, with the same role, events and state; every group has to be one
-for LVM2, with the same PVs, volumes and extents, also on what an array holds. All of it happens on copies, as loop devices that
+for LVM2, with the same PVs, volumes and extents, also on what an array holds. Every qcow2 image has to pass `qemu-img check`, with leaks
+where the checker sees some, and to hold for QEMU what the checker reads. All of it happens on copies, as loop devices that
 nothing else sees. Exit status: 0 they agree, 1 they do not, 77 (with the reason) where a tool is missing."""
 import argparse
 import glob
@@ -233,6 +234,34 @@ def check_groups(verdict, directory, arrays, tmp):
     return len(pvs)
 
 
+# --- qcow2 images ---
+
+LEAKS = 3  # an exit status of `qemu-img check`
+
+
+def image_name(path, backing, **more):
+    """How QEMU is to open it: the backing by us, not by the name in the header."""
+    image = {"driver": "qcow2", "file": {"driver": "file", "filename": path}, "backing": None, **more}
+    if backing:
+        image["backing"] = {"driver": "raw", "file": {"driver": "file", "filename": backing}}
+    return "json:" + json.dumps(image)
+
+
+def check_image(image, directory, ours):
+    path = os.path.join(directory, image["file"])
+    name = image_name(path, os.path.join(directory, "backing.img") if image["backed"] else None)
+    p = subprocess.run(["qemu-img", "check", name], capture_output=True, text=True, errors="replace", timeout=120)
+    if p.returncode != (LEAKS if image["leaks"] else 0):
+        raise Disagreement(f"{image['file']}: {image['leaks']} leaks; qemu-img check: exit {p.returncode}\n{p.stdout}{p.stderr}")
+    for number, disk in enumerate(image["disks"]):
+        theirs = os.path.join(ours, "theirs.raw")
+        snapshot = ["-l", f"snapshot.name={disk['name']}"] if number else []
+        run("qemu-img", "convert", *snapshot, "-O", "raw", name, theirs)
+        with open(theirs, "rb") as a, open(os.path.join(ours, f"{image['file']}.{number}.raw"), "rb") as b:
+            if a.read() != b.read():
+                raise Disagreement(f"{image['file']}: QEMU reads something else from {disk['name'] or 'the disk'}")
+
+
 # --- worlds ---
 
 def copy_images(directory, to):
@@ -250,9 +279,14 @@ def check_world(program, directory, tmp):
     os.mkdir(arrays)
     verdict = json.loads(run(program, copies, arrays, statuses=(0, 1)))
     problems = [p for array in verdict["arrays"] for p in array["problems"]] + verdict["problems"]
+    problems += [image["problems"] for image in verdict["images"] if image["problems"]]
     members = check_arrays(verdict, copies)
     pvs = check_groups(verdict, copies, arrays, tmp)
-    return f"{members} members of {len(verdict['arrays'])} arrays, {pvs} PVs of {len(verdict['vgs'])} groups, {len(problems)} problems"
+    for image in verdict["images"]:
+        if not image["problems"]:
+            check_image(image, copies, arrays)
+    return (f"{members} members of {len(verdict['arrays'])} arrays, {pvs} PVs of {len(verdict['vgs'])} groups, "
+            f"{len(verdict['images'])} images, {len(problems)} problems")
 
 
 def skip(reason):
@@ -265,7 +299,7 @@ def main():
     parser.add_argument("--check", default=CHECK, metavar="PROGRAM")
     parser.add_argument("dirs", nargs="+", metavar="DIR")
     args = parser.parse_args()
-    for tool in "mdadm", "lvm", "losetup":
+    for tool in "mdadm", "lvm", "losetup", "qemu-img":
         if not shutil.which(tool, path=os.environ.get("PATH", "") + ":/sbin:/usr/sbin"):
             skip(f"{tool} is not installed")
     if os.geteuid() or subprocess.run(["losetup", "-f"], capture_output=True).returncode:

@@ -46,7 +46,7 @@ struct scenario {
     /* After sim_reset(seed). Leaves the disks as they were at the end. */
     void (*run)(const struct scenario_options *options);
 };
-extern const struct scenario array_scenario, host_scenario;
+extern const struct scenario array_scenario, image_scenario, host_scenario;
 
 /* Counters of all seeds of this process, in shared memory (main.c): machines count too. */
 void fault_count(enum fault fault);

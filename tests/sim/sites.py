@@ -11,7 +11,7 @@ import subprocess
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BELOW = ("lib/rt/", "lib/block/")
-CODE = ("lib/raid", "lib/lvm", "daemon")
+CODE = ("lib/raid", "lib/lvm", "lib/image", "daemon")
 CALL = re.compile(r"\b(blockdev_(?:run|write|writev|write_bytes|write_zeroes|flush|discard)|member_flush|fs_replace|fs_remove)\s*\(")
 PHASES = ("before", "during", "after")
 

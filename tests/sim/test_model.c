@@ -158,6 +158,40 @@ static void test_kill_keeps_what_was_acknowledged(void)
     CU_ASSERT(gives(1));
 }
 
+static void test_forgotten_is_either(void)
+{
+    start();
+    write_one(1);
+    flush();
+    write_one(2);
+    CU_ASSERT(gives(2));
+    model_forgotten(&model);
+    CU_ASSERT(gives(2));
+    model_cut(&model); /* it was in the disk's cache only */
+    CU_ASSERT(gives(1));
+    CU_ASSERT(!gives(2));
+    CU_ASSERT(!gives(0));
+}
+
+static void test_copies_are_known(void)
+{
+    unsigned ticket;
+
+    start();
+    write_one(1);
+    flush();
+    write_one(2);
+    flush();
+    ticket = model_copy_begin(&model, 0, SECTOR, contents[1]);
+    CU_ASSERT(gives(1));
+    CU_ASSERT(gives(2));
+    model_write_end(&model, ticket, true, true);
+    CU_ASSERT(gives(1));
+    CU_ASSERT(!gives(2));
+    model_cut(&model);
+    CU_ASSERT(!gives(2));
+}
+
 static void test_flush_keeps_what_was_seen(void)
 {
     start();
@@ -508,6 +542,8 @@ static CU_TestInfo tests[] = {
     {"a failed flush covers nothing", test_failed_flush_covers_nothing},
     {"FUA is durable", test_fua_is_durable},
     {"a kill keeps what was acknowledged", test_kill_keeps_what_was_acknowledged},
+    {"a kill with a map in memory", test_forgotten_is_either},
+    {"copies", test_copies_are_known},
     {"a flush keeps what was seen", test_flush_keeps_what_was_seen},
     {"a lost copy brings back the other", test_lost_copy_brings_back_the_other},
     {"images may differ", test_images_may_differ},
