@@ -101,6 +101,11 @@ int qcow2_header_read(struct qcow2_header *h, const uint8_t *bytes, size_t lengt
  * we do not know are left out, as whoever writes the image shall. */
 int qcow2_header_write(
     const struct qcow2_header *h, uint8_t *bytes, size_t length, struct error *err);
+/* Into the header as it stands in the image, of which `sector` is the first 512 bytes: size, places
+ * of tables, features; a backing name may go, but neither come nor change. What else there is
+ * stays: the bitmaps extension too, which means nothing without its feature. So one sector makes
+ * the change. -EBADMSG: it is not the header of such an image. */
+int qcow2_header_update(const struct qcow2_header *h, uint8_t *sector);
 void qcow2_header_free(struct qcow2_header *h);
 
 void qcow2_geometry_init(struct qcow2_geometry *g, const struct qcow2_header *h);

@@ -13,18 +13,15 @@
 
 int header_write(struct qcow2 *q, const struct qcow2_header *h)
 {
-    uint64_t bytes = MIN(cluster_bytes(q), UINT64_C(65536));
-    uint8_t *buf = malloc(bytes);
-    int rc;
+    uint8_t sector[SECTOR_BYTES];
+    int rc = blockdev_read_bytes(q->file, sector, 0, sizeof sector);
 
-    if (!buf)
-        return -ENOMEM;
-    rc = qcow2_header_write(h, buf, bytes, NULL);
     if (!rc)
-        rc = blockdev_write_bytes(q->file, buf, 0, bytes, 0);
+        rc = qcow2_header_update(h, sector);
+    if (!rc)
+        rc = blockdev_write_bytes(q->file, sector, 0, sizeof sector, 0);
     if (!rc)
         rc = blockdev_flush(q->file);
-    free(buf);
     if (!rc)
         q->header = *h;
     return rc;

@@ -138,6 +138,44 @@ static void test_autoclear(void)
     qcow2_header_free(&back);
 }
 
+/* What changes in an image's life, and nothing else; what does not belong there is refused. */
+static void test_update(void)
+{
+    uint8_t bytes[CLUSTER_BYTES], before[CLUSTER_BYTES];
+    struct qcow2_header h = sample(), back;
+
+    h.backing_name = "base";
+    h.backing_format = "raw";
+    h.autoclear = QCOW2_BITMAPS_VALID;
+    h.has_bitmaps = true;
+    h.bitmaps = (struct qcow2_bitmaps_extension){1, 32, 9 * CLUSTER_BYTES};
+    CU_ASSERT_EQUAL(qcow2_header_write(&h, bytes, sizeof bytes, NULL), 0);
+    put_be32(bytes + 100, 104); /* then extensions begin where we have a field */
+    memmove(bytes + 104, bytes + 112, 1024);
+    put_be64(bytes + 8, get_be64(bytes + 8) - 8);
+    memcpy(before, bytes, sizeof before);
+    CU_ASSERT_EQUAL(qcow2_header_update(&h, bytes), 0);
+    CU_ASSERT_EQUAL(memcmp(bytes, before, sizeof bytes), 0);
+    h.has_bitmaps = false;
+    h.snapshot_count = 3;
+    h.l1_offset = 16 * CLUSTER_BYTES;
+    h.incompatible = 0;
+    CU_ASSERT_EQUAL(qcow2_header_update(&h, bytes), 0);
+    CU_ASSERT_EQUAL(memcmp(bytes + 96, before + 96, sizeof bytes - 96), 0);
+    CU_ASSERT_EQUAL(read_it(&back, bytes, NULL), 0);
+    h.autoclear = 0;
+    expect_same(&h, &back);
+    CU_ASSERT_STRING_EQUAL(back.backing_name, "base");
+    qcow2_header_free(&back);
+    h.backing_name = NULL;
+    CU_ASSERT_EQUAL(qcow2_header_update(&h, bytes), 0);
+    CU_ASSERT_EQUAL(read_it(&back, bytes, NULL), 0);
+    CU_ASSERT_PTR_NULL(back.backing_name);
+    qcow2_header_free(&back);
+    h.cluster_bits++;
+    CU_ASSERT_EQUAL(qcow2_header_update(&h, bytes), -EBADMSG);
+}
+
 static void test_room(void)
 {
     uint8_t bytes[CLUSTER_BYTES];
@@ -355,7 +393,8 @@ static void test_qemu(void)
 
 CU_TestInfo header_tests[] = {{"what is written is read", test_round_trip},
     {"version 2", test_version_2}, {"autoclear features", test_autoclear},
-    {"room in the first cluster", test_room}, {"fields that cannot be", test_fields},
-    {"tables that cannot be", test_places}, {"extensions that cannot be", test_extensions},
+    {"an update in place", test_update}, {"room in the first cluster", test_room},
+    {"fields that cannot be", test_fields}, {"tables that cannot be", test_places},
+    {"extensions that cannot be", test_extensions},
     {"unknown features by name", test_unknown_feature}, {"every truncation", test_truncated},
     {"QEMU's images", test_qemu}, CU_TEST_INFO_NULL};
