@@ -108,6 +108,20 @@ static int refuse(const struct qcow2 *q, struct error *err)
     return 0;
 }
 
+/* Refcounts whose blocks are missing take some: a file made by QEMU ends where its data does. */
+static int check_with_room(struct qcow2 *q, struct check_result *result, struct error *err)
+{
+    const struct qcow2_options *o = &q->options;
+    int rc = qcow2_check(q->file, CHECK_REPAIR_LEAKS, NULL, NULL, result, err);
+
+    if (rc != -ENOSPC || !o->file_ops->grow)
+        return rc;
+    rc = o->file_ops->grow(o->file_arg, q->file->size_bytes + result->room_needed_bytes);
+    if (rc)
+        return error_set(err, -rc, "the image was not closed, and there is no room to repair it");
+    return qcow2_check(q->file, CHECK_REPAIR_LEAKS, NULL, NULL, result, err);
+}
+
 /* One that was not closed. */
 static int put_right(struct qcow2 *q, struct error *err)
 {
@@ -119,7 +133,7 @@ static int put_right(struct qcow2 *q, struct error *err)
     result = calloc(1, sizeof *result);
     if (!result)
         return -ENOMEM;
-    rc = qcow2_check(q->file, CHECK_REPAIR_LEAKS, NULL, NULL, result, err);
+    rc = check_with_room(q, result, err);
     free(result);
     if (rc)
         return rc;

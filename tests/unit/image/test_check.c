@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "block/fault.h"
-#include "image/refcount.h"
+#include "image/qcow2.h"
 
 #include "made.h"
 #include "rt/run.h"
@@ -319,6 +319,39 @@ static void no_room(void)
     begin(&m, &plan, &near, &far);
     made_put(&m, m.h.reftable_offset, 1);
     CU_ASSERT(repairs(&m, CHECK_REPAIR_ALL));
+    made_end(&m);
+}
+
+static int grow(void *arg, uint64_t size_bytes)
+{
+    struct blockdev *file = arg;
+
+    if (size_bytes > small.file_clusters << small.cluster_bits)
+        return -ENOSPC;
+    atomic_store(&file->size_bytes, size_bytes);
+    return 0;
+}
+
+/* An image that was not closed gets the room when it is opened. */
+static void room_when_opened(void)
+{
+    static const struct qcow2_file_ops ops = {.grow = grow};
+    struct qcow2_options options = {.ahead_bytes = 1};
+    uint64_t near, far;
+    struct qcow2 *q;
+    struct made m;
+
+    begin(&m, &small, &near, &far);
+    m.h.incompatible |= QCOW2_DIRTY;
+    made_write_header(&m);
+    made_put(&m, m.h.reftable_offset, 0);
+    atomic_store(&m.memory->size_bytes, m.next << m.g.cluster_bits);
+    CU_ASSERT_EQUAL(qcow2_open(&q, m.memory, "image", &options, NULL), -ENOSPC);
+    options.file_ops = &ops;
+    options.file_arg = m.memory;
+    CU_ASSERT_EQUAL(qcow2_open(&q, m.memory, "image", &options, NULL), 0);
+    CU_ASSERT_EQUAL(qcow2_close(q), 0);
+    CU_ASSERT(finds_nothing(&m) && reads_right(&m, 1) && reads_right(&m, FAR(&m)));
     made_end(&m);
 }
 
@@ -729,6 +762,7 @@ TEST(corrupt_bit)
 TEST(copied)
 TEST(reftable_entries)
 TEST(no_room)
+TEST(room_when_opened)
 TEST(l2_entries)
 TEST(version_2)
 TEST(extended_entries)
@@ -753,10 +787,11 @@ CU_TestInfo check_tests[] = {{"images without a fault", test_whole_images},
     {"a dirty image", test_dirty}, {"a dirty image with damage", test_dirty_and_damaged},
     {"the corrupt bit", test_corrupt_bit}, {"COPIED flags", test_copied},
     {"entries of the refcount table", test_reftable_entries},
-    {"no room for refcounts", test_no_room}, {"L2 entries", test_l2_entries},
-    {"version 2", test_version_2}, {"extended L2 entries", test_extended_entries},
-    {"L1 entries", test_l1_entries}, {"an L2 table on data", test_table_on_data},
-    {"data on an L2 table", test_data_on_table}, {"data on metadata", test_data_on_metadata},
+    {"no room for refcounts", test_no_room}, {"room when it is opened", test_room_when_opened},
+    {"L2 entries", test_l2_entries}, {"version 2", test_version_2},
+    {"extended L2 entries", test_extended_entries}, {"L1 entries", test_l1_entries},
+    {"an L2 table on data", test_table_on_data}, {"data on an L2 table", test_data_on_table},
+    {"data on metadata", test_data_on_metadata},
     {"an overlap that is counted", test_counted_overlap},
     {"sharing that refcounts cannot tell", test_shared_without_room},
     {"a damaged snapshot table", test_snapshot_damaged}, {"damaged bitmaps", test_bitmap_damaged},
