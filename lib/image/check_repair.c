@@ -126,20 +126,38 @@ static int give_up_bitmaps(struct check *c)
     return rc;
 }
 
-/* Steps 1 to 3. */
-static int repair_up(struct check *c, bool entries, bool lower)
+static bool must_mend(const struct check *c, unsigned flags)
 {
-    int rc = entries ? plan_moves(c, lower) : 0;
+    return flags & CHECK_REPAIR_ALL &&
+           (c->found[CHECK_ENTRY] || c->found[CHECK_OVERLAP] || c->overflow || c->bad_bitmaps);
+}
+
+/* Steps 1 to 3, with what the last scan knows. */
+static int raise_and_mend(struct check *c, bool mend, bool lower)
+{
+    int rc = mend ? plan_moves(c, lower) : 0;
 
     if (!rc)
         rc = raise_refcounts(c, lower);
-    if (!rc && entries)
+    if (!rc && mend)
         rc = check_mend_l2s(c);
-    if (!rc && entries)
+    if (!rc && mend)
         rc = check_mend_l1s(c);
-    if (!rc && entries && c->bad_bitmaps)
+    if (!rc && mend && c->bad_bitmaps)
         rc = give_up_bitmaps(c);
     return rc ? rc : check_scan(c);
+}
+
+/* A new table comes before all else: what overlaps the old one then overlaps nothing. */
+static int repair_up(struct check *c, unsigned flags)
+{
+    int rc = 0;
+
+    if (blocks_missing(c))
+        rc = raise_and_mend(c, false, may_lower(c, flags));
+    if (!rc && (c->found[CHECK_REFCOUNT] || must_mend(c, flags)))
+        rc = raise_and_mend(c, must_mend(c, flags), may_lower(c, flags));
+    return rc;
 }
 
 static bool copied_changes(const struct check *c, const uint32_t *wanted)
@@ -169,14 +187,11 @@ static int repair_down(struct check *c, bool lower, bool all_flags)
 
 int check_repair(struct check *c, unsigned flags)
 {
-    bool entries = flags & CHECK_REPAIR_ALL && (c->found[CHECK_ENTRY] || c->found[CHECK_OVERLAP] ||
-                                                   c->overflow || c->bad_bitmaps);
-    bool up = c->found[CHECK_REFCOUNT] || c->rebuild || entries;
     int rc = 0;
 
     if (c->incomplete)
         return 0;
-    if (may_raise(c, flags) && up)
-        rc = repair_up(c, entries, may_lower(c, flags));
+    if (may_raise(c, flags))
+        rc = repair_up(c, flags);
     return rc ? rc : repair_down(c, may_lower(c, flags), may_raise(c, flags));
 }

@@ -3,7 +3,7 @@
 """Our check of qcow2 images beside QEMU's: images of all kinds made by qemu-img and qemu-io, damaged at chosen or random places of their
 metadata. Both must find it, count the same leaks, and after our repair QEMU finds nothing, and what was not damaged reads as before.
 
-    check-peers.py [BUILD] [--seed N] [--time SECONDS] [--more] [--keep]
+    check-peers.py [BUILD] [--seed N] [--time SECONDS] [--more] [--failures N] [--keep]
 
 --more: ten minutes. A failure tells the words for its one case. Where we say more than QEMU, on purpose:
 * `overlap`: QEMU compares counts only; a cluster that is table and data at once, with a refcount of 2, it lets pass.
@@ -15,6 +15,7 @@ wrong. Refcounts of 1 or 2 bits cannot tell that damaged entries share a cluster
 """
 import argparse
 import concurrent.futures
+import itertools
 import json
 import os
 import random
@@ -426,14 +427,14 @@ def check_repaired(path, made, said, damaged, trace):
             raise Failure(f"after the repair other data is read\n{p.stdout[:1000]}{p.stderr[:1000]}\nbefore we said\n{trace}")
 
 
-def one_case(made, damage, seed, directory, keep):
+def one_case(made, damage, turn, options, directory):
     """True: done; False: this image has no such thing to damage."""
-    r = random.Random(f"{seed} {made.name} {damage.__name__}")
+    r = random.Random(f"{options.seed} {turn} {made.name} {damage.__name__}")
     image = Image(bytearray(made.bytes))
     damaged = damage(image, r)
     if damaged is None:
         return False
-    path = os.path.join(directory, f"{made.name}.{damage.__name__}.{seed}")
+    path = os.path.join(directory, f"{made.name}.{damage.__name__}.{turn}")
     try:
         with open(path, "wb") as f:
             f.write(image.b)
@@ -448,25 +449,23 @@ def one_case(made, damage, seed, directory, keep):
         elif theirs is not None and damage is not bits_in_bitmaps:
             raise Failure(f"we cannot repair it\n{trace}")
     except (Failure, AssertionError, subprocess.TimeoutExpired) as e:
-        raise Failure(f"--seed {seed} --only {made.name} {damage.__name__}: {e}") from None
+        raise Failure(f"--seed {options.seed} --only {made.name} {damage.__name__} {turn}: {e}") from None
     finally:
-        if not keep and os.path.exists(path):
+        if not options.keep and os.path.exists(path):
             os.unlink(path)
     return True
 
 
 def cases(options, images):
-    """Rounds of all kinds of damage to all images, in any order."""
-    seed = options.seed
-    while True:
-        order = [(made, damage) for made in images for damage in DAMAGE]
-        random.Random(seed).shuffle(order)
-        for made, damage in order:
-            if not options.only or options.only == [made.name, damage.__name__]:
-                yield made, damage, seed
-        if options.only:
-            return
-        seed += 1
+    """All kinds of damage to all images, in any order, turn after turn."""
+    if options.only:
+        name, damage, turn = options.only
+        yield next(m for m in images if m.name == name), next(d for d in DAMAGE if d.__name__ == damage), int(turn)
+        return
+    for turn in itertools.count():
+        order = [(made, damage, turn) for made in images for damage in DAMAGE]
+        random.Random(f"{options.seed} {turn}").shuffle(order)
+        yield from order
 
 
 def whole(images):
@@ -488,7 +487,7 @@ def campaign(options, directory):
         whole(images)
         until, running = time.monotonic() + options.time, set()
         for case in cases(options, images):
-            running.add(pool.submit(one_case, *case, directory, options.keep))
+            running.add(pool.submit(one_case, *case, options, directory))
             if len(running) >= 4:
                 ended, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
                 for f in ended:
@@ -511,7 +510,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--time", type=float, default=15)
     parser.add_argument("--more", action="store_true")
-    parser.add_argument("--only", nargs=2, metavar=("IMAGE", "DAMAGE"))
+    parser.add_argument("--only", nargs=3, metavar=("IMAGE", "DAMAGE", "TURN"), help="one case, as a failure tells it")
     parser.add_argument("--failures", type=int, default=1, help="how many end it")
     parser.add_argument("--keep", action="store_true", help="leaves images behind")
     options = parser.parse_args()

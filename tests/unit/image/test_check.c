@@ -542,6 +542,21 @@ static void shared_without_room(void)
     made_end(&m);
 }
 
+/* Nor need it: refcounts are made anew elsewhere, and the data stays. */
+static void refcounts_on_data(void)
+{
+    struct made_plan plan = small;
+    uint64_t near, far;
+    struct made m;
+
+    plan.refcount_order = 0;
+    begin(&m, &plan, &near, &far);
+    made_put(&m, m.h.reftable_offset, made_get(&m, far) & QCOW2_OFFSET_MASK);
+    CU_ASSERT(repairs(&m, CHECK_REPAIR_ALL));
+    CU_ASSERT(reads_right(&m, 1) && reads_right(&m, 2) && reads_right(&m, FAR(&m)));
+    made_end(&m);
+}
+
 /* --- snapshots and bitmaps --- */
 
 static void snapshot_damaged(void)
@@ -772,6 +787,7 @@ TEST(data_on_table)
 TEST(data_on_metadata)
 TEST(counted_overlap)
 TEST(shared_without_room)
+TEST(refcounts_on_data)
 TEST(snapshot_damaged)
 TEST(bitmap_damaged)
 TEST(unreadable)
@@ -794,6 +810,7 @@ CU_TestInfo check_tests[] = {{"images without a fault", test_whole_images},
     {"data on metadata", test_data_on_metadata},
     {"an overlap that is counted", test_counted_overlap},
     {"sharing that refcounts cannot tell", test_shared_without_room},
+    {"refcounts on data", test_refcounts_on_data},
     {"a damaged snapshot table", test_snapshot_damaged}, {"damaged bitmaps", test_bitmap_damaged},
     {"what cannot be read", test_unreadable}, {"no image", test_refused},
     {"cancelled", test_cancelled}, {"clusters smaller than blocks", test_small_clusters},
