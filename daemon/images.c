@@ -297,7 +297,7 @@ static bool try_open(struct catalog_image *i)
     struct catalog_image *b = i->backing ? images_find(i->daemon, i->backing) : NULL;
     struct error err = {0};
 
-    if (i->q || (b && !b->q))
+    if (i->q || i->task || (b && !b->q))
         return false;
     if (image_open(i, &err) == 0) {
         if (i->read_only)

@@ -15,6 +15,9 @@
 #include "image/copy.h"
 #include "image/load.h"
 #include "image/save.h"
+#include "image_rewrite.h"
+#include "image_tasks.h"
+#include "images.h"
 #include "lvm/vg.h"
 #include "rt/fs.h"
 #include "task.h"
@@ -27,13 +30,15 @@ struct volume_copy {
     struct daemon *daemon;
     int (*run)(struct volume_copy *c, struct error *err);
     char target[CATALOG_NAME_MAX];
-    struct blockdev *dev;  /* the volume's, in use */
-    char *path;            /* save: of `file` */
-    struct blockdev *file; /* save */
-    struct source source;  /* load */
+    struct catalog_image *image; /* NULL: raw */
+    struct blockdev *dev;        /* the volume's, in use; NULL while the image is rewritten */
+    char *path;                  /* save: of `file` */
+    struct blockdev *file;       /* save */
+    struct source source;        /* load */
     enum source_format format;
     bool compress, verify, has_sha256;
     enum qcow2_compression compression;
+    struct qcow2_plan rewritten; /* load with compress */
     uint8_t sha256[DIGEST_BYTES];
 };
 
@@ -53,6 +58,11 @@ static void give_up(struct volume_copy *c)
     if (c->dev)
         blockdev_unuse(c->dev);
     c->dev = NULL;
+    if (c->image && c->image->task == &c->task) {
+        c->image->task = NULL;
+        co_event_set(&c->image->task_ended);
+    }
+    c->image = NULL;
 }
 
 static void release(struct volume_copy *c)
@@ -82,25 +92,34 @@ static int work(struct task *t, struct error *err)
     return rc;
 }
 
-static int take_volume(struct volume_copy *c, struct lv *lv, struct error *err)
+/* While clones read from it, it is only read, by whom else ever. */
+static int take_volume(
+    struct volume_copy *c, const struct volume_copy_plan *plan, bool write, struct error *err)
 {
-    struct blockdev *dev;
+    bool shared = !write && images_clone_of(plan->vg, plan->lv);
+    struct blockdev *dev = NULL;
     int rc = exports_refuse_exported(c->daemon, c->target, err);
 
+    c->image = images_find(c->daemon, plan->lv);
+    if (rc == 0 && c->image)
+        rc = image_refuse_busy(c->image, err);
+    if (rc == 0 && c->image && write)
+        rc = image_refuse_unwritable(c->image, err);
+    if (rc == 0 && write)
+        rc = images_refuse_cloned(plan->vg, plan->lv, err);
+    if (rc == 0)
+        rc = images_device(c->daemon, plan->lv, &dev, err);
     if (rc)
         return rc;
-    dev = lv_blockdev(lv, err);
-    if (!dev)
-        return err && err->code ? -err->code : -ENXIO;
-    rc = blockdev_use(dev, true);
+    rc = blockdev_use(dev, !shared);
     if (rc)
         return error_set(err, -rc, "volume %s is in use", c->target);
     c->dev = dev;
     return 0;
 }
 
-static int make(struct daemon *d, const struct volume_copy_plan *plan, struct volume_copy **copy,
-    struct error *err)
+static int make(struct daemon *d, const struct volume_copy_plan *plan, bool write,
+    struct volume_copy **copy, struct error *err)
 {
     struct volume_copy *c;
     int rc;
@@ -120,7 +139,7 @@ static int make(struct daemon *d, const struct volume_copy_plan *plan, struct vo
         memcpy(c->sha256, plan->sha256, DIGEST_BYTES);
     snprintf(c->target, sizeof c->target, "%s", plan->target);
     c->path = strdup(plan->path);
-    rc = c->path ? take_volume(c, plan->lv, err) : -ENOMEM;
+    rc = c->path ? take_volume(c, plan, write, err) : -ENOMEM;
     if (rc)
         release(c);
     else
@@ -134,6 +153,10 @@ static int start(struct volume_copy *c, const char *kind,
     int rc;
 
     c->run = run;
+    if (c->image) {
+        c->image->task = &c->task;
+        co_event_clear(&c->image->task_ended);
+    }
     rc = task_start(&c->task, c->daemon, kind, c->target, work, end, job_id);
 
     if (rc == 0)
@@ -141,44 +164,85 @@ static int start(struct volume_copy *c, const char *kind,
     return rc;
 }
 
-static int load(struct volume_copy *c, struct error *err)
+static struct load_plan load_plan(struct volume_copy *c)
 {
-    struct load_plan plan = {.from = c->source.disk,
+    return (struct load_plan){.from = c->source.disk,
         .to = c->dev,
         .verify = c->verify,
         .sha256 = c->has_sha256 ? c->sha256 : NULL,
         .progress = task_go_on,
         .progress_arg = &c->task};
+}
+
+static int load(struct volume_copy *c, struct error *err)
+{
+    struct load_plan plan = load_plan(c);
 
     return load_disk(&plan, err);
+}
+
+static int load_compressed(struct volume_copy *c, struct error *err)
+{
+    struct load_plan plan = load_plan(c);
+    struct digest digest;
+    struct save_plan save = {.from = c->source.disk,
+        .to.image = c->rewritten,
+        .digest = load_needs_digest(&plan) ? &digest : NULL,
+        .progress = load_progress,
+        .progress_arg = &plan};
+    int rc, end_rc;
+
+    digest_init(&digest);
+    rc = image_rewrite(c->image, &save, err);
+    end_rc = image_rewrite_end(c->image, &c->dev, rc ? NULL : err);
+    if (rc || end_rc)
+        return rc ? rc : end_rc;
+    plan.to = c->dev;
+    return load_check(&plan, &digest, err);
 }
 
 static int check_load(const struct volume_copy *c, struct error *err)
 {
     uint64_t size_bytes = c->source.disk->size_bytes;
 
+    if (c->compress && !c->image)
+        return error_set(err, EINVAL, "volume %s is raw: nothing in it is compressed", c->target);
     if (size_bytes <= c->dev->size_bytes)
-        return 0;
+        return c->compress ? image_refuse_rewrite(c->image, err) : 0;
     return error_set(err, EFBIG, "the disk in %s has %" PRIu64 " bytes, volume %s only %" PRIu64,
         c->path, size_bytes, c->target, (uint64_t)c->dev->size_bytes);
+}
+
+static int start_load(struct volume_copy *c, uint64_t *job_id, struct error *err)
+{
+    int rc;
+
+    if (!c->compress)
+        return start(c, "load", load, job_id);
+    blockdev_unuse(c->dev);
+    c->dev = NULL;
+    rc = image_rewrite_begin(c->image, c->compression, &c->rewritten, err);
+    if (rc)
+        return rc;
+    rc = start(c, "load", load_compressed, job_id);
+    if (rc)
+        image_rewrite_abandon(c->image);
+    return rc;
 }
 
 int volume_load(
     struct daemon *d, const struct volume_copy_plan *plan, uint64_t *job_id, struct error *err)
 {
     struct volume_copy *c;
-    int rc;
+    int rc = make(d, plan, true, &c, err);
 
-    if (plan->compress)
-        return error_set(err, EOPNOTSUPP, "only a sparse volume has compressed clusters");
-    rc = make(d, plan, &c, err);
     if (rc)
         return rc;
     rc = source_open(&c->source, plan->path, plan->format, err);
     if (rc == 0)
         rc = check_load(c, err);
     if (rc == 0 && !plan->dry)
-        rc = start(c, "load", load, job_id);
+        rc = start_load(c, job_id, err);
     if (rc || plan->dry)
         release(c);
     return rc;
@@ -246,7 +310,7 @@ int volume_save(
 
     if (plan->compress && plan->format != SOURCE_QCOW2)
         return error_set(err, EINVAL, "only qcow2 is compressed: --format qcow2");
-    rc = make(d, plan, &c, err);
+    rc = make(d, plan, false, &c, err);
     if (rc)
         return rc;
     if (!plan->dry) {

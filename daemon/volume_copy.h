@@ -17,11 +17,13 @@
 #include "image/header.h"
 #include "image/source.h"
 
+struct catalog_vg;
 struct daemon;
 struct lv;
 
 struct volume_copy_plan {
     const char *target; /* VG/NAME, as it is shown */
+    struct catalog_vg *vg;
     struct lv *lv;
     const char *path; /* absolute */
     enum source_format format;
@@ -32,8 +34,9 @@ struct volume_copy_plan {
     bool dry;
 };
 
-/* What the volume holds is lost from the start on. -EFBIG: the file's disk is larger; -EBUSY: the
- * volume or the file is in use; the errors of source_open. */
+/* What the volume holds is lost from the start on, but with `compress` not before the end. -EFBIG:
+ * the file's disk is larger; -EBUSY: the volume or the file is in use; the errors of source_open.
+ */
 int volume_load(
     struct daemon *d, const struct volume_copy_plan *plan, uint64_t *job_id, struct error *err);
 /* To a new file, which is removed again unless all went well. -EEXIST; -EBUSY: the volume is in

@@ -46,6 +46,8 @@ static int read_plan(struct rpc_call *call, struct volume_copy_plan *plan, char 
     if (rc == 0)
         rc = read_compression(call, plan);
     if (rc == 0)
+        rc = groups_find(call->daemon, vg, &plan->vg, call->err);
+    if (rc == 0)
         rc = groups_find_volume(call->daemon, vg, name, &plan->lv, call->err);
     snprintf(target, CATALOG_NAME_MAX, "%s/%s", vg, name);
     return rc;
