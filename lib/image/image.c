@@ -266,7 +266,7 @@ static int finish(struct qcow2 *q)
     space_end(q);
     co_event_wait(&q->reported);
     co_mutex_lock(&q->control);
-    rc = atomic_load(&q->marked) ? commit_locked(q, false) : 0;
+    rc = atomic_load(&q->marked) ? commit_locked(q, false) : atomic_load(&q->broken) ? -EIO : 0;
     co_mutex_unlock(&q->control);
     reaper_end(q);
     if (rc || !atomic_load(&q->marked))

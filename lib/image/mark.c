@@ -6,24 +6,36 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arith.h"
 #include "image/image.h"
 #include "rt/worker.h"
 
+static int put_sector(struct qcow2 *q, const uint8_t *sector)
+{
+    int rc = blockdev_write_bytes(q->file, sector, 0, SECTOR_BYTES, 0);
+
+    return rc ? rc : blockdev_flush(q->file);
+}
+
+/* A write that failed may have been done all the same: so the old header is put back. */
 int header_write(struct qcow2 *q, const struct qcow2_header *h)
 {
-    uint8_t sector[SECTOR_BYTES];
-    int rc = blockdev_read_bytes(q->file, sector, 0, sizeof sector);
+    uint8_t old[SECTOR_BYTES], sector[SECTOR_BYTES];
+    int rc = blockdev_read_bytes(q->file, old, 0, sizeof old);
 
-    if (!rc)
-        rc = qcow2_header_update(h, sector);
-    if (!rc)
-        rc = blockdev_write_bytes(q->file, sector, 0, sizeof sector, 0);
-    if (!rc)
-        rc = blockdev_flush(q->file);
+    if (rc)
+        return rc;
+    memcpy(sector, old, sizeof sector);
+    rc = qcow2_header_update(h, sector);
+    if (rc)
+        return rc;
+    rc = put_sector(q, sector);
     if (!rc)
         q->header = *h;
+    else if (put_sector(q, old))
+        atomic_store(&q->broken, true); /* nobody knows which of the two the disk has */
     return rc;
 }
 
