@@ -4,12 +4,13 @@
 
 #include "../rt/run.h"
 
-extern CU_TestInfo image_crash_tests[];
+extern CU_TestInfo image_crash_tests[], image_order_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
         {.pName = "image-crash", .pTests = image_crash_tests},
+        {.pName = "image-order", .pTests = image_order_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
