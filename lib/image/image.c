@@ -102,9 +102,12 @@ static int refuse(const struct qcow2 *q, struct error *err)
         return error_set(err, EUCLEAN, "the image is marked corrupt (it can be read, or repaired)");
     if (h->version < 3)
         return error_set(err, EROFS, "images of version 2 can only be read");
-    if (cluster_bytes(q) < q->file->logical_block_bytes)
+    if (subcluster_bytes(q) < q->file->logical_block_bytes)
         return error_set(
             err, EINVAL, "the image's clusters are smaller than the blocks of %s", q->file->name);
+    if (h->backing_name && !q->backing)
+        return error_set(
+            err, EINVAL, "the image lies over %s, which is not given", h->backing_name);
     return 0;
 }
 

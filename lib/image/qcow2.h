@@ -51,7 +51,8 @@ struct qcow2_file_ops {
 
 struct qcow2_options {
     bool read_only;
-    struct blockdev *backing; /* NULL: what is not in the image reads as zeros */
+    struct blockdev *backing; /* NULL: what is not in the image reads as zeros. One whose header
+                                 names a backing is not written without it: -EINVAL */
     const struct qcow2_file_ops *file_ops;
     void *file_arg;
     uint64_t map_bytes_max; /* memory for L2 tables; 0: 256 MiB */
