@@ -87,6 +87,10 @@ void cli_print(const struct cli *cli, const struct command *command, json_t *res
 void show_mismatches(const struct cli *cli, json_t *result);
 int check_array(struct cli *cli, const struct command *command, json_t *params);
 
+/* volume_check.c */
+void show_check(const struct cli *cli, json_t *result);
+int check_volume(struct cli *cli, const struct command *command, json_t *params);
+
 /* progress.c: waits for a job with a progress bar on a terminal. Returns an exit status. */
 int job_follow(struct cli *cli, json_int_t id);
 

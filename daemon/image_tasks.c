@@ -43,12 +43,21 @@ void image_stop_task(struct catalog_image *i)
     }
 }
 
-static void end_task(struct task *t)
+void image_begin_task(struct catalog_image *i, struct task *t)
 {
-    struct catalog_image *i = container_of(t, struct image_task, task)->image;
+    i->task = t;
+    co_event_clear(&i->task_ended);
+}
 
+void image_end_task(struct catalog_image *i)
+{
     i->task = NULL;
     co_event_set(&i->task_ended);
+}
+
+static void end_task(struct task *t)
+{
+    image_end_task(container_of(t, struct image_task, task)->image);
     free(container_of(t, struct image_task, task));
 }
 
@@ -62,8 +71,7 @@ static int start(struct catalog_image *i, const char *kind, const char *snapshot
         return -ENOMEM;
     t->image = i;
     snprintf(t->snapshot, sizeof t->snapshot, "%s", snapshot);
-    i->task = &t->task;
-    co_event_clear(&i->task_ended);
+    image_begin_task(i, &t->task);
     rc = task_start(&t->task, i->daemon, kind, i->target, work, end_task, job_id);
     if (rc) {
         i->task = NULL;

@@ -15,12 +15,15 @@
 #include "base/error.h"
 
 struct catalog_image;
-struct check_result;
+struct task;
 
 /* -EBUSY while a job is at work on it. */
 int image_refuse_busy(const struct catalog_image *i, struct error *err);
 /* -ENXIO, -EROFS: it is not open, or cannot be written. */
 int image_refuse_unwritable(const struct catalog_image *i, struct error *err);
+/* Around work that is somebody else's coroutine. */
+void image_begin_task(struct catalog_image *i, struct task *t);
+void image_end_task(struct catalog_image *i);
 /* Cancels what is at work, and waits for its end. */
 void image_stop_task(struct catalog_image *i);
 

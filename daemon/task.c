@@ -53,6 +53,15 @@ bool task_go_on(void *task, uint64_t done, uint64_t total)
     return !t->cancelled;
 }
 
+bool task_hurry_on(void *task, uint64_t done, uint64_t total)
+{
+    struct task *t = task;
+
+    t->done = done;
+    t->total = total;
+    return !t->cancelled;
+}
+
 void task_end(struct task *t, int rc, const struct error *err)
 {
     if (rc && rc != -ECANCELED && err->code)

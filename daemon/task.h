@@ -33,6 +33,8 @@ int task_begin(struct task *t, struct daemon *d, const char *kind, const char *t
 bool task_go_on(void *task, uint64_t done, uint64_t total);
 /* rc: 0, -ECANCELED, or what failed, which `err` may tell. */
 void task_end(struct task *t, int rc, const struct error *err);
+/* The same for work that must not wait: it cannot be paused. */
+bool task_hurry_on(void *task, uint64_t done, uint64_t total);
 void task_cancel(struct task *t);
 
 /* Runs work(task) in a coroutine of its own, then end(task), which frees it. On failure (-ENOMEM)

@@ -22,6 +22,7 @@ const struct rpc_method *const rpc_methods[] = {
     rpc_vg_methods,
     rpc_pv_methods,
     rpc_volume_methods,
+    rpc_volume_check_methods,
     rpc_snapshot_methods,
     rpc_volume_copy_methods,
     rpc_export_methods,

@@ -65,8 +65,8 @@ struct rpc_method {
 extern const struct rpc_method *const rpc_methods[];
 extern const struct rpc_method rpc_describe_methods[], rpc_array_methods[], rpc_scan_methods[],
     rpc_vg_methods[], rpc_pv_methods[], rpc_volume_methods[], rpc_volume_copy_methods[],
-    rpc_snapshot_methods[], rpc_export_methods[], rpc_job_methods[], rpc_status_methods[],
-    rpc_events_methods[];
+    rpc_volume_check_methods[], rpc_snapshot_methods[], rpc_export_methods[], rpc_job_methods[],
+    rpc_status_methods[], rpc_events_methods[];
 
 #define RPC_PARSE_ERROR      (-32700)
 #define RPC_INVALID_REQUEST  (-32600)

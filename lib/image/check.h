@@ -17,6 +17,8 @@
 #include "base/error.h"
 #include "block/blockdev.h"
 
+struct qcow2;
+
 enum check_fault {
     CHECK_LEAK,       /* a refcount is too high: space is lost, nothing else */
     CHECK_REFCOUNT,   /* too low: the cluster may be overwritten */
@@ -64,6 +66,10 @@ typedef bool check_progress(void *arg, uint64_t done, uint64_t total);
  * cut off leaves an image that is no worse.
  */
 int qcow2_check(struct blockdev *file, unsigned flags, check_progress *progress, void *arg,
+    struct check_result *result, struct error *err);
+/* Of one that is open, with guests at work; their flushes wait meanwhile, so `progress` must not.
+ * Leaks cannot be told (unless it is read-only). Also -errno of the commit before. */
+int qcow2_check_online(struct qcow2 *q, check_progress *progress, void *arg,
     struct check_result *result, struct error *err);
 /* Nothing but leaks, or not even these. */
 bool check_is_clean(const struct check_result *result);

@@ -127,7 +127,8 @@ class Answers(unittest.TestCase):
                       ("array", "show", "a", "b"), ("array", "show", "a", "--nonsense"), ("volume", "show", "no-slash"),
                       ("volume", "show", "a/b/c"), ("volume", "create", "vg/v"), ("volume", "create", "vg/v", "--size", "big"),
                       ("array", "create", "a", "--level", "x", "/m"), ("export", "add", "vg/v"), ("job", "show", "x"),
-                      ("array", "list", "--dry-run"), ("snapshot", "create", "vg/v"), ("snapshot", "delete", "vg/v@")):
+                      ("array", "list", "--dry-run"), ("snapshot", "create", "vg/v"), ("snapshot", "delete", "vg/v@"),
+                      ("volume", "check"), ("volume", "check", "vg/v", "--file", "/f")):
             p = d.run(*words)
             self.assertEqual((p.returncode, p.stdout), (2, ""), words)
             self.assertIn("ashlar:", p.stderr)

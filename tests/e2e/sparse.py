@@ -473,5 +473,69 @@ class Snapshots(unittest.TestCase):
             h.holds("v", path)
 
 
+class Check(unittest.TestCase):
+    def damage(self, h, name):
+        """Lowers the refcounts of the last clusters in use, and makes another too high; returns what qemu-img says of it."""
+        path = h.image(name)
+        with open(path, "r+b") as f:
+            head = f.read(104)
+            bits, table = int.from_bytes(head[20:24], "big"), int.from_bytes(head[48:56], "big")
+            f.seek(table)
+            block = int.from_bytes(f.read(8), "big")
+            f.seek(block)
+            counts = bytearray(f.read(1 << bits))
+            used = [i for i in range(0, len(counts), 2) if counts[i + 1]]
+            counts[used[-1] + 1] = 0
+            counts[used[-1] + 3] = 1
+            f.seek(block)
+            f.write(counts)
+        return path
+
+    def test_while_it_is_written(self):
+        with Group() as h:
+            h.sparse("v", "64M")
+            w = Flusher(h.uri("vg/v"), 1, size("64M") // BLOCK)
+            t = threading.Thread(target=w.run)
+            t.start()
+            for _ in range(5):
+                time.sleep(0.2)
+                found = h.ashlar("volume", "check", "vg/v")
+                self.assertTrue(found["clean"], found)
+            w.h.shutdown()
+            t.join()
+            self.assertGreater(len(w.flushed), 20)
+            self.assertIn("exported", h.refusal("volume", "check", "vg/v", "--repair"))
+            h.ashlar("export", "remove", "vg/v")
+            self.assertTrue(h.ashlar("volume", "check", "vg/v", "--repair")["clean"])
+            self.assertEqual(h.show("v")["state"], "ok")
+            self.assertEqual([j["state"] for j in h.ashlar("job", "list")["jobs"]], ["done"] * 6)
+            h.stop()
+            h.check("v")
+            h.start()
+
+    def test_files(self):
+        with Group() as h:
+            h.sparse("v", "64M")
+            path = h.content("data", pattern(7, size("8M")) + bytes(size("56M")))
+            run("nbdcopy", "--flush", path, h.uri("vg/v"))
+            h.stop()
+            image = self.damage(h, "v")
+            h.start()
+            found = h.ashlar("volume", "check", "--file", image)
+            self.assertFalse(found["clean"])
+            self.assertEqual((found["found"]["leak"], found["found"]["refcount"]), (1, 1))
+            self.assertIn("leak", [f["fault"] for f in found["findings"]])
+            found = h.ashlar("volume", "check", "--file", image, "--repair")
+            self.assertTrue(found["clean"])
+            run("qemu-img", "check", "-f", "qcow2", image)
+            run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", path, image)
+            self.assertTrue(h.ashlar("volume", "check", "--file", image)["clean"])
+            self.assertIn("PV", h.refusal("volume", "check", "--file", h.pvs[0]))
+            self.assertIn("absolute", h.refusal("volume", "check", "--file", "nothing"))
+            self.assertIn("qcow2", h.refusal("volume", "check", "--file", path))
+            h.ashlar("volume", "create", "vg/raw", "--size", "4M")
+            self.assertIn("raw", h.refusal("volume", "check", "vg/raw"))
+
+
 if __name__ == "__main__":
     unittest.main()
