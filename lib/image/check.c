@@ -13,11 +13,10 @@
 
 #include "base/arith.h"
 #include "image/check_private.h"
+#include "image/header_layout.h"
 #include "image/refcount.h"
 
-#define AT_CLUSTER_BITS 20 /* in the header */
-#define AT_INCOMPATIBLE 72
-#define ROUNDS_MAX      4u /* a repair may bring to light what was hidden behind a damaged entry */
+#define ROUNDS_MAX 4u /* a repair may bring to light what was hidden behind a damaged entry */
 
 const char *check_fault_name(enum check_fault fault)
 {

@@ -10,9 +10,8 @@
 
 #include "base/arith.h"
 #include "image/check_private.h"
+#include "image/header_layout.h"
 #include "image/refcount.h"
-
-#define AT_REFTABLE 48 /* in the header: offset, then clusters */
 
 struct rebuild {
     struct check *c;
@@ -112,12 +111,12 @@ static int write_all(struct rebuild *r)
 static int switch_to(struct rebuild *r)
 {
     struct qcow2_header *h = &r->c->header;
-    uint8_t bytes[12];
+    uint8_t bytes[12]; /* two fields, side by side */
     int rc;
 
     put_be64(bytes, r->table_offset);
     put_be32(bytes + 8, (uint32_t)r->table_clusters);
-    rc = blockdev_write_bytes(r->c->file, bytes, AT_REFTABLE, sizeof bytes, 0);
+    rc = blockdev_write_bytes(r->c->file, bytes, AT_REFTABLE_OFFSET, sizeof bytes, 0);
     if (!rc)
         rc = blockdev_flush(r->c->file);
     if (!rc) {

@@ -21,8 +21,7 @@
 
 #include "base/arith.h"
 #include "image/check_private.h"
-
-#define AT_AUTOCLEAR 88 /* in the header */
+#include "image/header_layout.h"
 
 static bool may_raise(const struct check *c, unsigned flags)
 {
