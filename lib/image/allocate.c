@@ -32,6 +32,7 @@ struct allocation {
     uint64_t host;         /* of `start` */
     uint64_t first, count; /* clusters taken */
     bool fresh;            /* they read as zeros */
+    bool kept;             /* the entry has a place, where there may have been data */
 };
 
 static uint64_t unit(const struct allocation *a)
@@ -160,6 +161,7 @@ static int find_place(struct allocation *a)
         return rc;
     if (host) { /* one that is there */
         a->host = host + inside;
+        a->kept = true;
         cut(a, a->start - inside + cluster_bytes(q));
         return 0;
     }
@@ -286,7 +288,25 @@ static int read_below(const struct allocation *a, bool *zero)
     return rc;
 }
 
-static int allocate(struct allocation *a, const struct map_piece *piece, uint64_t *done)
+/*
+ * Zeros are to be filled in where there was data until a zeroing left the place to the entry:
+ * writes of that data may be under way still, and must not land on the zeros. settled: zeroings of
+ * before have been waited out.
+ */
+static bool is_unsettled(
+    const struct allocation *a, const struct map_piece *piece, uint64_t *settled)
+{
+    uint64_t kept = atomic_load(&a->q->map.kept);
+    bool ends = a->start < a->offset || a->offset + a->length < a->end;
+
+    if (!a->kept || !ends || piece->kind != QCOW2_READS_ZERO || kept == *settled)
+        return false;
+    *settled = kept;
+    return true;
+}
+
+static int allocate(
+    struct allocation *a, const struct map_piece *piece, uint64_t *settled, uint64_t *done)
 {
     bool same = false, zero = false;
     int rc;
@@ -298,7 +318,7 @@ static int allocate(struct allocation *a, const struct map_piece *piece, uint64_
     if (!rc && same && !zero)
         rc = find_place(a);
     if (!rc && same && !zero)
-        rc = write_part(a);
+        rc = is_unsettled(a, piece, settled) ? -ESTALE : write_part(a);
     range_lock_release(&a->q->claims, &a->claim);
     if (rc == -EAGAIN)
         return 0; /* somebody was quicker: the caller looks again */
@@ -308,7 +328,7 @@ static int allocate(struct allocation *a, const struct map_piece *piece, uint64_
 }
 
 int image_write_new(struct qcow2 *q, const struct iovec *iov, int iov_count, uint64_t offset,
-    uint64_t length, const struct map_piece *piece, uint64_t *written)
+    uint64_t length, const struct map_piece *piece, uint64_t *settled, uint64_t *written)
 {
     struct allocation a = {.q = q,
         .iov = iov,
@@ -317,7 +337,7 @@ int image_write_new(struct qcow2 *q, const struct iovec *iov, int iov_count, uin
         .length = length,
         .replace = !q->g.extended || piece->shared};
 
-    return allocate(&a, piece, written);
+    return allocate(&a, piece, settled, written);
 }
 
 int image_copy_up(struct qcow2 *q, void *buf, uint64_t offset, uint64_t length,
@@ -331,6 +351,7 @@ int image_copy_up(struct qcow2 *q, void *buf, uint64_t offset, uint64_t length,
         .length = length,
         .replace = !q->g.extended || piece->shared,
         .copy = true};
+    uint64_t settled = 0; /* zeros are not copied up */
 
-    return allocate(&a, piece, copied);
+    return allocate(&a, piece, &settled, copied);
 }

@@ -137,10 +137,17 @@ static struct l2_table *pop_table(struct commit *c)
     if (!list_empty(&c->tables)) {
         t = container_of(list_first(&c->tables), struct l2_table, link);
         list_remove(&t->link);
-        t->listed = false;
     }
     spin_unlock(&c->q->map.dirty_lock);
     return t;
+}
+
+/* Under its shard's lock: so far it counted as listed, or it could have been evicted. */
+static void unlist(struct commit *c, struct l2_table *t)
+{
+    spin_lock(&c->q->map.dirty_lock);
+    t->listed = false;
+    spin_unlock(&c->q->map.dirty_lock);
 }
 
 static int capture_tables(struct commit *c)
@@ -153,12 +160,15 @@ static int capture_tables(struct commit *c)
     list_splice(&c->tables, &q->map.dirty);
     spin_unlock(&q->map.dirty_lock);
     while ((t = pop_table(c))) {
-        spin_lock(&map_shard(q, t->index)->lock);
+        struct map_shard *shard = map_shard(q, t->index);
+
+        spin_lock(&shard->lock);
+        unlist(c, t);
         if (!rc)
             rc = capture_table(c, t);
         if (rc)
             table_list(q, t);
-        spin_unlock(&map_shard(q, t->index)->lock);
+        spin_unlock(&shard->lock);
     }
     return rc;
 }

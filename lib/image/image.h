@@ -57,6 +57,7 @@ struct map {
     struct dirty l1_dirty;   /* under dirty_lock */
     _Atomic bool changed;    /* something is in memory only */
     _Atomic bool committing; /* and what was captured may not be durable yet */
+    _Atomic uint64_t kept;   /* zeroings that left an entry the place where data was */
     atomic_uint tables, tables_max;
     atomic_uint hand; /* where eviction goes on */
 };
@@ -313,10 +314,12 @@ int image_extents(struct blockdev *d, uint64_t offset, uint64_t length, struct b
 /* Inside a visit; any byte range, also beyond the disk's end (zeros). */
 int image_read_inside(
     struct qcow2 *q, const struct iovec *iov, int iov_count, uint64_t offset, uint64_t length);
-/* allocate.c: writes where the map has no place for it yet: some of it, at least a byte. Inside a
- * visit. -ENOSPC. */
+/*
+ * allocate.c: writes where the map has no place for it yet: some of it. Inside a visit. -ENOSPC.
+ * -ESTALE: call again after a grace period, with *settled (0 at first) as it is then.
+ */
 int image_write_new(struct qcow2 *q, const struct iovec *iov, int iov_count, uint64_t offset,
-    uint64_t length, const struct map_piece *piece, uint64_t *written);
+    uint64_t length, const struct map_piece *piece, uint64_t *settled, uint64_t *written);
 /* The same of what stands there, read by way of `buf` (`length` of room): so that it stands in the
  * file itself, but for zeros. Of a piece that is QCOW2_BACKED. */
 int image_copy_up(struct qcow2 *q, void *buf, uint64_t offset, uint64_t length,

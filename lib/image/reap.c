@@ -108,6 +108,8 @@ void reaper_add(struct qcow2 *q, struct freed *freed)
 void reaper_end(struct qcow2 *q)
 {
     co_event_wait(&q->reaper.idle);
+    spin_lock(&q->reaper.lock); /* who told it is done with the lock */
+    spin_unlock(&q->reaper.lock);
     spin_lock(&q->reaper.lock); /* who set it has left */
     spin_unlock(&q->reaper.lock);
 }

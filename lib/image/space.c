@@ -120,6 +120,15 @@ static int grow_once(struct qcow2 *q, uint64_t bytes)
     return rc;
 }
 
+/* Told under the lock, or a new one might be taken for ended. */
+static void end_growing(struct qcow2 *q)
+{
+    spin_lock(&q->space.lock);
+    q->space.growing = false;
+    co_event_set(&q->space.idle);
+    spin_unlock(&q->space.lock);
+}
+
 static void grow(void *arg)
 {
     struct qcow2 *q = arg;
@@ -136,10 +145,7 @@ static void grow(void *arg)
             break;
     }
     set_starving(q, false);
-    spin_lock(&q->space.lock);
-    q->space.growing = false;
-    spin_unlock(&q->space.lock);
-    co_event_set(&q->space.idle);
+    end_growing(q);
 }
 
 static void begin_growing(struct qcow2 *q)
@@ -155,12 +161,8 @@ static void begin_growing(struct qcow2 *q)
         co_event_clear(&q->space.idle);
     }
     spin_unlock(&q->space.lock);
-    if (begin && co_start("qcow2-grow", grow, q) < 0) {
-        spin_lock(&q->space.lock);
-        q->space.growing = false;
-        spin_unlock(&q->space.lock);
-        co_event_set(&q->space.idle);
-    }
+    if (begin && co_start("qcow2-grow", grow, q) < 0)
+        end_growing(q);
 }
 
 void space_ask(struct qcow2 *q, uint64_t free)
@@ -223,4 +225,6 @@ void space_end(struct qcow2 *q)
 {
     co_event_set(&q->space.kick);
     co_event_wait(&q->space.idle);
+    spin_lock(&q->space.lock); /* who told it is done with the lock */
+    spin_unlock(&q->space.lock);
 }

@@ -17,6 +17,7 @@ struct writing {
     int iov_count;
     unsigned flags;
     uint64_t start, done, length;
+    uint64_t settled; /* image_write_new's */
     unsigned count;
     int slices_used;
     /* So many of them hold something. */
@@ -34,6 +35,7 @@ static void init(struct writing *w, struct qcow2 *q, const struct iovec *iov, in
     w->flags = flags;
     w->start = offset;
     w->done = 0;
+    w->settled = 0;
     w->length = length;
     w->count = 0;
     w->slices_used = 0;
@@ -75,7 +77,8 @@ static int write_new(struct writing *w, const struct map_piece *piece)
     struct iovec slices[IOV_SEGMENTS_MAX];
     uint64_t offset = w->start + w->done, written = 0;
     int count = iov_slice(slices, w->iov, w->iov_count, w->done, piece->length);
-    int rc = image_write_new(w->q, slices, count, offset, piece->length, piece, &written);
+    int rc =
+        image_write_new(w->q, slices, count, offset, piece->length, piece, &w->settled, &written);
 
     if (!rc)
         w->done += written;
@@ -135,6 +138,11 @@ int image_write(struct blockdev *d, const struct iovec *iov, int iov_count, uint
     while (!rc) {
         generation = atomic_load(&q->space.generation);
         rc = visit_and_write(&w);
+        if (rc == -ESTALE) {
+            grace_wait(&q->grace);
+            rc = 0;
+            continue;
+        }
         if (rc != -ENOSPC)
             break;
         if (!due_ns)

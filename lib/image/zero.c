@@ -65,6 +65,8 @@ static int zero_cluster(struct zeroing *z, uint64_t from, uint64_t to, bool *wri
         (unsigned)((to - at) >> q->g.subcluster_bits));
     if (!*write && (old.word != new.word || old.bitmap != new.bitmap)) {
         map_put(q, t, index, new);
+        if (new.word & QCOW2_OFFSET_MASK)
+            atomic_fetch_add(&q->map.kept, 1);
         if (old.word & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED) &&
             !(new.word &(QCOW2_OFFSET_MASK | QCOW2_COMPRESSED)))
             clusters_drop_entry(q, old);
