@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * qcow2's pure codecs: header, snapshot table, bitmap directory, table entries and refcounts, by
- * the first byte of the input. What is read is written, and that reads and is written the same;
- * what is not refused lies within the image.
+ * qcow2's pure codecs: header, snapshot table, bitmap directory, table entries, refcounts and
+ * compressed clusters, by the first byte of the input. What is read is written, and that reads and
+ * is written the same; what is not refused lies within the image.
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,6 +12,7 @@
 
 #include "base/arith.h"
 #include "image/bitmaps.h"
+#include "image/compress.h"
 #include "image/entry.h"
 #include "image/refcount.h"
 #include "image/snapshot_table.h"
@@ -179,11 +180,33 @@ static void try_refcounts(unsigned order, const uint8_t *data, size_t size)
         assert(refcount_get(block, order, i) == model[i]);
 }
 
+/* Whatever stands there fills the cluster or is refused; what is packed is unpacked, also with
+ * something behind it. */
+static void try_packed_cluster(unsigned choice, const uint8_t *data, size_t size)
+{
+    enum qcow2_compression how = choice & 1 ? QCOW2_ZSTD : QCOW2_ZLIB;
+    size_t cluster_bytes = (size_t)512 << choice / 2 % 8, length;
+    uint8_t *cluster = calloc(1, cluster_bytes), *packed = calloc(1, cluster_bytes);
+    uint8_t *back = malloc(cluster_bytes);
+
+    assert(cluster && packed && back);
+    cluster_unpack(how, back, cluster_bytes, data, size);
+    memcpy(cluster, data, MIN(size, cluster_bytes));
+    if (!cluster_pack(how, packed, cluster_bytes, &length, cluster, cluster_bytes)) {
+        assert(length <= cluster_bytes);
+        assert(!cluster_unpack(how, back, cluster_bytes, packed, cluster_bytes));
+        assert(!memcmp(back, cluster, cluster_bytes));
+    }
+    free(cluster);
+    free(packed);
+    free(back);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2)
         return 0;
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
     case 0:
         try_header(data + 1, size - 1);
         break;
@@ -196,8 +219,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 3:
         try_entries(data[1], data + 2, size - 2);
         break;
-    default:
+    case 4:
         try_refcounts(data[1] % 7, data + 2, size - 2);
+        break;
+    default:
+        try_packed_cluster(data[1], data + 2, size - 2);
     }
     return 0;
 }

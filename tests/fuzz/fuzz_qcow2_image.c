@@ -5,8 +5,9 @@
  * writes (16 bits each, in blocks), then pieces of the file: block, length (16 bits each), bytes.
  * What no piece covers is zeros.
  *
- * An image that a check finds right stays right under a guest's requests, and gives what was
- * written; one whose faults have all been repaired is right.
+ * An image that a check finds right stays right under a guest's requests, snapshots and changes of
+ * its size, and gives what was written, or what a snapshot has; one whose faults have all been
+ * repaired is right.
  */
 #include <assert.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 #define PLACES     3
 #define HEAD_BYTES (3 + 2 * PLACES)
 #define GUEST_MAX  (40u << 10) /* bytes of a request */
+#define SNAPSHOT   "fuzz"
 
 static struct {
     const uint8_t *data;
@@ -35,7 +37,7 @@ static struct {
     unsigned steps;
     struct blockdev *file;
     struct check_result check, again;
-    uint8_t written[GUEST_MAX], read[GUEST_MAX];
+    uint8_t written[GUEST_MAX], read[GUEST_MAX], kept[GUEST_MAX];
 } fuzz;
 
 static void make_file(void)
@@ -119,6 +121,33 @@ static void change(struct qcow2 *q, unsigned i, bool was_right)
         blockdev_discard(d, offset + half, length - half);
 }
 
+/* Back to the snapshot, which has what was read before it was made. */
+static void revert(struct qcow2 *q, uint64_t offset, uint64_t length, bool was_right)
+{
+    if (qcow2_snapshot_revert(q, SNAPSHOT, NULL))
+        return;
+    if (!blockdev_read(qcow2_blockdev(q), fuzz.read, offset, length) && was_right)
+        assert(!memcmp(fuzz.read, fuzz.kept, length));
+}
+
+/* Changes the image, with a snapshot made before and gone back to where the input says so. */
+static void try_changes(struct qcow2 *q, bool was_right)
+{
+    uint64_t offset, length = place(q, 0, &offset);
+    bool kept = fuzz.steps & 16 && length &&
+                !blockdev_read(qcow2_blockdev(q), fuzz.kept, offset, length) &&
+                !qcow2_snapshot_create(q, SNAPSHOT, NULL);
+
+    for (unsigned i = 0; i < PLACES; i++)
+        change(q, i, was_right);
+    if (fuzz.steps & 128)
+        qcow2_resize(q, get_be16(fuzz.data + 3) * (uint64_t)BLOCK, NULL);
+    if (kept && fuzz.steps & 32)
+        revert(q, offset, length, was_right);
+    if (fuzz.steps & 64)
+        qcow2_snapshot_delete(q, SNAPSHOT, NULL);
+}
+
 static void try_image(bool was_right)
 {
     struct qcow2 *q = open_image(true);
@@ -130,8 +159,7 @@ static void try_image(bool was_right)
     q = open_image(false);
     if (!q)
         return;
-    for (unsigned i = 0; i < PLACES; i++)
-        change(q, i, was_right);
+    try_changes(q, was_right);
     look(q);
     qcow2_close(q);
 }
