@@ -3,14 +3,18 @@
  * What a qcow2 image costs against the bare member that it stands on, in the same run: writes of
  * what has no place yet, rewrites, reads, writes over a backing; what the map
  * costs a request; what large images cost to open and to check. On memory
- * members, where rates are by CPU time, or on files in a directory, where they are by the clock.
+ * members or on files in a directory; rates are by CPU time, but by the clock where files are on a
+ * disk.
  * Both begin zeroed, as volumes do; rounds alternate. Ratios are medians of the rounds' own.
- * Run by hand: build/tests/bench/bench_image map|io|clusters|large|check [DIRECTORY]
+ * Run by hand: build/tests/bench/bench_image map|io|clusters|large|check [DIRECTORY|-
+ * [random|sequence|flush|backing]]
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +37,8 @@
 #define GIB          (UINT64_C(1) << 30)
 
 static const char *directory; /* NULL: memory */
+static const char *only_load; /* NULL: all */
+static bool on_disk;
 
 static void must(int rc, const struct error *err)
 {
@@ -175,11 +181,11 @@ static void run_requests(void *arg)
 /* Nanoseconds of a request; `count` becomes how many there were. */
 static double run_load(struct load *l)
 {
-    clockid_t clock = directory ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID;
+    clockid_t clock = on_disk ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID;
     double start = now_ns(clock);
 
     l->next = 0;
-    l->due_ns = directory ? rt_now_ns() + FILE_NS : 0;
+    l->due_ns = on_disk ? rt_now_ns() + FILE_NS : 0;
     wait_group_init(&l->runners);
     wait_group_add(&l->runners, l->depth);
     for (unsigned i = 0; i < l->depth; i++)
@@ -283,20 +289,37 @@ static void measure_backed(struct subject *s, unsigned round, unsigned depth)
     end(s);
 }
 
-static void measure_round(struct subject *s, unsigned round, unsigned depth)
+static void measure_sequences(struct subject *s, unsigned round, unsigned depth)
 {
-    measure_random(s, round, depth);
     s->ns[SEQUENTIAL_64K][round] = measure_new(s, 64 * KIB, false, depth, 0);
     s->ns[SEQUENTIAL_1M][round] = measure_new(s, 1024 * KIB, false, depth, 0);
+}
+
+static void measure_flushed(struct subject *s, unsigned round, unsigned depth)
+{
     s->ns[FLUSHED_8][round] = measure_new(s, SMALL_BYTES, true, depth, 8);
     s->ns[FLUSHED_64][round] = measure_new(s, SMALL_BYTES, true, depth, 64);
-    measure_backed(s, round, depth);
+}
+
+static const struct {
+    const char *name;
+    void (*measure)(struct subject *s, unsigned round, unsigned depth);
+} loads[] = {{"random", measure_random}, {"sequence", measure_sequences},
+    {"flush", measure_flushed}, {"backing", measure_backed}};
+
+static void measure_round(struct subject *s, unsigned round, unsigned depth)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(loads); i++)
+        if (!only_load || !strcmp(only_load, loads[i].name))
+            loads[i].measure(s, round, depth);
 }
 
 static void print_figure(struct subject *raw, struct subject *image, enum figure f)
 {
     double ratios[ROUNDS];
 
+    if (raw->ns[f][0] == 0)
+        return;
     for (unsigned i = 0; i < ROUNDS; i++)
         ratios[i] = raw->ns[f][i] / image->ns[f][i];
     printf("  %-34s %9.0f %9.0f %8.2f\n", figure_names[f], median(raw->ns[f], ROUNDS),
@@ -541,8 +564,11 @@ static void run(void *arg)
 int main(int argc, char **argv)
 {
     struct error err = {0};
+    struct statfs fs;
 
-    directory = argc > 2 ? argv[2] : NULL;
+    directory = argc > 2 && strcmp(argv[2], "-") ? argv[2] : NULL;
+    only_load = argc > 3 ? argv[3] : NULL;
+    on_disk = directory && !statfs(directory, &fs) && fs.f_type != TMPFS_MAGIC;
     if (rt_init(NULL, &err) < 0) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
