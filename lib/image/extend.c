@@ -104,6 +104,16 @@ static int write_block(struct qcow2 *q, struct refblock *b)
     return blockdev_write_bytes(q->file, b->bytes, b->host_offset, cluster_bytes(q), 0);
 }
 
+/* Most growth asks for neither. */
+static bool has_new_tables(const struct extension *x)
+{
+    bool any = x->table_clusters;
+
+    for (uint64_t i = 0; i < x->blocks; i++)
+        any |= !!x->made[i];
+    return any;
+}
+
 static int write_blocks(struct extension *x)
 {
     struct qcow2 *q = x->q;
@@ -163,6 +173,15 @@ static int write_table(struct extension *x)
     if (!rc)
         rc = blockdev_flush(q->file);
     return rc ? rc : header_write(q, &h);
+}
+
+static int write_tables(struct extension *x)
+{
+    int rc = write_blocks(x);
+
+    if (!rc)
+        rc = x->table_clusters ? write_table(x) : write_entries(x);
+    return rc;
 }
 
 /* Memory for it, before anything is written: what cannot fail remains. */
@@ -225,10 +244,8 @@ int clusters_extend(struct qcow2 *q, uint64_t file_bytes)
         rc = make_table(&x);
     if (!rc)
         rc = make_room(&x, &bits, &blocks);
-    if (!rc)
-        rc = write_blocks(&x);
-    if (!rc)
-        rc = x.table_clusters ? write_table(&x) : write_entries(&x);
+    if (!rc && has_new_tables(&x))
+        rc = write_tables(&x);
     if (!rc)
         adopt(&x, &bits, &blocks);
     else

@@ -56,7 +56,7 @@ struct qcow2_options {
     const struct qcow2_file_ops *file_ops;
     void *file_arg;
     uint64_t map_bytes_max; /* memory for L2 tables; 0: 256 MiB */
-    uint64_t ahead_bytes;   /* the file grows when less than this is free; 0: 64 MiB */
+    uint64_t ahead_bytes;   /* free ahead: the file grows when half of it is left; 0: 64 MiB */
     uint64_t space_wait_ns; /* a write waits so long for space; 0: 30 s */
     bool discard;           /* freed clusters are discarded below */
 };

@@ -76,6 +76,12 @@ static bool has_waiters(struct qcow2 *q)
     return yes;
 }
 
+/* Half of what is wanted ahead is gone: so that the file grows in steps that are worth it. */
+static bool is_short(const struct qcow2 *q, uint64_t free_bytes)
+{
+    return free_bytes < q->options.ahead_bytes / 2;
+}
+
 /* How long the file should be; 0: as it is. */
 static uint64_t wanted_bytes(struct qcow2 *q)
 {
@@ -167,7 +173,7 @@ static void begin_growing(struct qcow2 *q)
 
 void space_ask(struct qcow2 *q, uint64_t free)
 {
-    if (free << q->g.cluster_bits < q->options.ahead_bytes)
+    if (is_short(q, free << q->g.cluster_bits))
         begin_growing(q);
 }
 
