@@ -103,6 +103,29 @@ static int resize_locked(struct qcow2 *q, uint64_t size_bytes, uint32_t entries)
     return rc;
 }
 
+/*
+ * The backing may have more than the disk: what it has in [old, end) is to read as zeros. It is
+ * zeroed as a guest would do it, on a disk that is larger already, of which the image does not tell
+ * yet. After a crash the image has its old size, and zeros behind its end.
+ */
+static int hide_backing(struct qcow2 *q, uint64_t old, uint64_t end, uint32_t entries)
+{
+    int rc = 0;
+
+    co_mutex_lock(&q->control);
+    if (entries > q->map.count)
+        rc = image_may_change(q) ? resize_locked(q, q->header.size_bytes, entries) : -EIO;
+    if (!rc)
+        q->dev.size_bytes = end;
+    co_mutex_unlock(&q->control);
+    if (rc)
+        return rc;
+    rc = blockdev_write_zeroes(&q->dev, old, end - old, BLOCK_MAY_UNMAP);
+    if (rc)
+        q->dev.size_bytes = old;
+    return rc;
+}
+
 static int resize_once(struct qcow2 *q, uint64_t size_bytes)
 {
     uint64_t entries = qcow2_l1_entries(&q->g, size_bytes);
@@ -113,10 +136,16 @@ static int resize_once(struct qcow2 *q, uint64_t size_bytes)
         rc = blockdev_write_zeroes(&q->dev, size_bytes, old - size_bytes, BLOCK_MAY_UNMAP);
     if (!rc && entries > q->map.count)
         rc = space_reserve(q, div_round_up(8 * entries, cluster_bytes(q)) + 16);
+    if (!rc && size_bytes > old && q->backing && q->backing->size_bytes > old)
+        rc = hide_backing(q, old,
+            MIN(size_bytes, round_up(q->backing->size_bytes, q->dev.logical_block_bytes)),
+            (uint32_t)entries);
     if (rc)
         return rc;
     co_mutex_lock(&q->control);
     rc = image_may_change(q) ? resize_locked(q, size_bytes, (uint32_t)entries) : -EIO;
+    if (rc)
+        q->dev.size_bytes = old;
     co_mutex_unlock(&q->control);
     return rc;
 }

@@ -287,5 +287,64 @@ static void test_sizes(void)
     run_in_rt(sizes);
 }
 
+/* All of [from, to) are `byte`. */
+static void check_bytes(struct qcow2 *q, uint64_t from, uint64_t to, char byte)
+{
+    char *buf = malloc(to - from), *right = malloc(to - from);
+
+    memset(right, byte, to - from);
+    CU_ASSERT_EQUAL(blockdev_read(qcow2_blockdev(q), buf, from, to - from), 0);
+    CU_ASSERT(!memcmp(buf, right, to - from));
+    free(right);
+    free(buf);
+}
+
+/* A larger disk shows zeros, not what a larger backing has there. */
+static void growing_over_backing(unsigned cluster_bits)
+{
+    struct qcow2_plan plan = {.size_bytes = (1 << 20) + 512,
+        .cluster_bits = cluster_bits,
+        .backing_name = "base",
+        .backing_format = "raw"};
+    uint64_t old = plan.size_bytes, size = 3 * (uint64_t)DISK_BYTES;
+    struct blockdev *file, *backing;
+    struct qcow2_options options = {.ahead_bytes = 1 << 20};
+    struct error err = {0};
+    struct qcow2 *q;
+    char *data = malloc(DISK_BYTES);
+
+    memset(data, 'x', DISK_BYTES);
+    CU_ASSERT_EQUAL(member_memory("file", FILE_BYTES, 512, &file), 0);
+    CU_ASSERT_EQUAL(member_memory("backing", DISK_BYTES, 512, &backing), 0);
+    CU_ASSERT_EQUAL(blockdev_write(backing, data, 0, DISK_BYTES, 0), 0);
+    CU_ASSERT_EQUAL(qcow2_format(file, &plan, &err), 0);
+    options.backing = backing;
+    CU_ASSERT_EQUAL(qcow2_open(&q, file, "image", &options, &err), 0);
+    CU_ASSERT_EQUAL(qcow2_resize(q, size, &err), 0);
+    for (unsigned times = 0; times < 2; times++) {
+        CU_ASSERT_EQUAL(qcow2_blockdev(q)->size_bytes, size);
+        check_bytes(q, 0, old, 'x');
+        check_bytes(q, old, size, 0);
+        CU_ASSERT_EQUAL(qcow2_close(q), 0);
+        CU_ASSERT_EQUAL(qcow2_open(&q, file, "image", &options, &err), 0);
+    }
+    CU_ASSERT_EQUAL(qcow2_close(q), 0);
+    blockdev_close(backing);
+    blockdev_close(file);
+    free(data);
+}
+
+static void grow_over_backing(void)
+{
+    growing_over_backing(9); /* L1 gets longer too */
+    growing_over_backing(17);
+}
+
+static void test_grow_over_backing(void)
+{
+    run_in_rt(grow_over_backing);
+}
+
 CU_TestInfo snapshot_tests[] = {{"under writes, in many formats", test_formats},
-    {"names, and no room", test_names}, {"sizes", test_sizes}, CU_TEST_INFO_NULL};
+    {"names, and no room", test_names}, {"sizes", test_sizes},
+    {"a disk larger than it was, and so the backing", test_grow_over_backing}, CU_TEST_INFO_NULL};
