@@ -201,6 +201,16 @@ void image_limit_tables(struct qcow2 *q)
         (unsigned)MAX(q->options.map_bytes_max >> q->g.cluster_bits, UINT64_C(4)));
 }
 
+/* A file may end inside its last cluster, which is written as a whole now and then. Without room
+ * for its rest only those writes fail. */
+static void complete_last_cluster(struct qcow2 *q)
+{
+    uint64_t bytes = round_up(q->file->size_bytes, cluster_bytes(q));
+
+    if (bytes > q->file->size_bytes && q->options.file_ops->grow)
+        q->options.file_ops->grow(q->options.file_arg, bytes);
+}
+
 /* With a header that was read. */
 static int open_parts(struct qcow2 *q, struct error *err)
 {
@@ -216,8 +226,12 @@ static int open_parts(struct qcow2 *q, struct error *err)
         rc = read_l1(q, err);
     if (!rc)
         rc = read_snapshots(q, err);
-    if (!rc && !q->options.read_only)
+    if (rc)
+        return rc;
+    if (!q->options.read_only) {
+        complete_last_cluster(q);
         rc = clusters_init(q, err);
+    }
     if (rc)
         return rc;
     image_limit_tables(q);
