@@ -240,24 +240,24 @@ class Model:
         assert p.returncode == 0, f"qemu-img compare of the model with {path}: {p.stdout}{p.stderr}"
 
 
-def crashed(model, state_path, found):
-    """Holds `found`, read after a crash, against the model and the state of `parallel` (tests/qcow2/parallel.c)."""
-    n = model.size // SECTOR
+def crashed(before, state_path, found, where):
+    """Holds `found` against what was there before `parallel` and the state that it left (tests/qcow2/parallel.c)."""
+    n = len(before) // SECTOR
     with open(state_path, "rb") as f:
         numbers = struct.unpack(f"<{4 * n}Q", f.read(32 * n))
     begun, durable, zeroed = numbers[:n], numbers[2 * n:3 * n], numbers[3 * n:]
     zeros = bytes(SECTOR)
     for i in range(n):
         now = found[i * SECTOR:(i + 1) * SECTOR]
-        if not begun[i] or (not durable[i] and now == model.data[i * SECTOR:(i + 1) * SECTOR]):
-            good = now == model.data[i * SECTOR:(i + 1) * SECTOR]
+        if not begun[i] or (not durable[i] and now == before[i * SECTOR:(i + 1) * SECTOR]):
+            good = now == before[i * SECTOR:(i + 1) * SECTOR]
         elif now == zeros:
             good = zeroed[i] and zeroed[i] >= durable[i]
         else:
             stamp, sector = struct.unpack_from("<QQ", now)
             good = now == struct.pack("<QQ", stamp, sector) * 32 and sector == i and durable[i] <= 2 * stamp <= begun[i]
         if not good:
-            what = "zeros" if now == zeros else "as before the run" if now == model.data[i * SECTOR:(i + 1) * SECTOR] \
+            what = "zeros" if now == zeros else "as before the run" if now == before[i * SECTOR:(i + 1) * SECTOR] \
                 else "stamp %d of sector %d" % struct.unpack_from("<QQ", now)
-            raise AssertionError(f"after kill -9, sector {i} holds {what}; durable {durable[i] / 2}, begun {begun[i] / 2}, "
+            raise AssertionError(f"{where}, sector {i} holds {what}; durable {durable[i] / 2}, begun {begun[i] / 2}, "
                                  f"zeroed {zeroed[i] / 2} (halves: zeros)")

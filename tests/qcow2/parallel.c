@@ -26,7 +26,8 @@
 
 #define SECTOR_BYTES   512
 #define TRANSFER_BYTES (2u << 20)
-#define DISTURB_OPS    200
+#define SNAPSHOT_OPS   200 /* between two */
+#define SNAPSHOTS      3   /* at a time */
 
 typedef _Atomic uint64_t number;
 
@@ -276,16 +277,64 @@ static void guest_entry(void *arg)
     wait_group_done(&p->running);
 }
 
-static void disturb_entry(void *arg)
+static void *map_file(const char *path, int flags, uint64_t bytes)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
+    void *at = MAP_FAILED;
+
+    if (fd >= 0 && !ftruncate(fd, (off_t)bytes))
+        at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (fd >= 0)
+        close(fd);
+    return at == MAP_FAILED ? NULL : at;
+}
+
+static void copy_numbers(uint64_t *to, number *from, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        to[i] = atomic_load(&from[i]);
+}
+
+static int take_snapshot(struct parallel *p, const char *name, struct error *err)
+{
+    uint64_t bytes = 4 * p->sectors * sizeof(number), *then;
+    char path[4096];
+    int rc;
+
+    snprintf(path, sizeof path, "%s.%s", p->plan->state, name);
+    then = map_file(path, O_CREAT | O_TRUNC, bytes);
+    if (!then)
+        return error_set(err, errno, "cannot map %s", path);
+    copy_numbers(then + 2 * p->sectors, p->acked, p->sectors);
+    rc = p->plan->snapshot(name, true, err);
+    copy_numbers(then, p->begun, p->sectors);
+    copy_numbers(then + 3 * p->sectors, p->zeroed, p->sectors);
+    munmap(then, bytes);
+    return rc;
+}
+
+static int next_snapshot(struct parallel *p, unsigned round, struct error *err)
+{
+    char name[32];
+    int rc = 0;
+
+    if (round >= SNAPSHOTS) {
+        snprintf(name, sizeof name, "p%u", round - SNAPSHOTS);
+        rc = p->plan->snapshot(name, false, err);
+    }
+    snprintf(name, sizeof name, "p%u", round);
+    return rc ? rc : take_snapshot(p, name, err);
+}
+
+static void snapshots_entry(void *arg)
 {
     struct parallel *p = arg;
     struct error err = {0};
 
     for (unsigned round = 0; goes_on(p); round++) {
-        uint64_t due = atomic_load(&p->clock) + DISTURB_OPS;
-        int rc = p->plan->disturb(p->plan->disturb_arg, round, &err);
+        uint64_t due = atomic_load(&p->clock) + SNAPSHOT_OPS;
 
-        if (rc < 0 && !atomic_exchange(&p->failed, true))
+        if (next_snapshot(p, round, &err) < 0 && !atomic_exchange(&p->failed, true))
             p->err = err;
         while (goes_on(p) && atomic_load(&p->clock) < due)
             co_sleep_ns(1000000);
@@ -310,27 +359,15 @@ static void start_guest(struct parallel *p, unsigned i)
     }
 }
 
-static void *map_file(const char *path, int flags, uint64_t bytes)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
-    void *at = MAP_FAILED;
-
-    if (fd >= 0 && !ftruncate(fd, (off_t)bytes))
-        at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (fd >= 0)
-        close(fd);
-    return at == MAP_FAILED ? NULL : at;
-}
-
 static void run(struct parallel *p)
 {
     wait_group_init(&p->running);
     range_lock_init(&p->lock, 7);
     for (unsigned i = 0; i < p->plan->coroutines; i++)
         start_guest(p, i);
-    if (p->plan->disturb) {
+    if (p->plan->snapshot) {
         wait_group_add(&p->running, 1);
-        if (co_start("disturb", disturb_entry, p) < 0)
+        if (co_start("snapshots", snapshots_entry, p) < 0)
             wait_group_done(&p->running);
     }
     wait_group_wait(&p->running);

@@ -14,9 +14,10 @@ struct parallel_plan {
     uint64_t seed, operations;
     const char *raw;   /* what the device holds: at the start, and at the end what it holds then */
     const char *state; /* made anew; see parallel.c */
-    /* Called by a coroutine of its own now and then; NULL: nobody. */
-    int (*disturb)(void *arg, unsigned round, struct error *err);
-    void *disturb_arg;
+    /* Snapshots come and go meanwhile; those that are there at the end have, each, a file
+     * STATE.NAME of the form of STATE: what is durable in it was acknowledged before, and what had
+     * begun in it when the snapshot was there. NULL: none. */
+    int (*snapshot)(const char *name, bool create, struct error *err);
 };
 
 /* Sector `n` as written by operation (or seed) `stamp`. */

@@ -117,7 +117,7 @@ class Image:
 
     def one_of_ours(self, t):
         r, (offset, length) = self.r, self.span()
-        kind = r.choices(["read", "write", "zero", "discard", "flush", "snapshot", "resize", "parallel"], [5, 8, 3, 3, 1, 0.7, 0.2, 0.2])[0]
+        kind = r.choices(["read", "write", "zero", "discard", "flush", "snapshot", "resize", "parallel"], [5, 8, 3, 3, 1, 0.7, 0.2, 0.4])[0]
         if kind == "read":
             self.read(t, offset, length)
         elif kind == "write":
@@ -137,9 +137,30 @@ class Image:
         elif kind == "resize":
             self.resize(t)
         elif kind == "parallel":
-            t("parallel", r.choice([2, 16, 64]), r.randrange(1 << 30), r.choice([50, 300]), self.model.path, self.file("state"))
+            self.parallel(t)
         else:
             self.snapshot_of_ours(t)
+
+    def parallel(self, t):
+        r, before = self.r, self.model.data[:]
+        some = ["snapshots"] if self.shares_clusters() and r.random() < 0.5 else []
+        t("parallel", r.choice([2, 16, 64]), r.randrange(1 << 30), r.choice([50, 300, 900]), self.model.path, self.file("state"), *some)
+        if some:
+            self.snapshots_of_parallel(t, before)
+
+    def snapshots_of_parallel(self, t, before):
+        """Each holds what was acknowledged before it was made, or what had begun when it was there. The disk goes back to one of them."""
+        for name in sorted({w.split(":")[1] for w in t("snapshots")[1:]} - set(self.snapshots)):
+            t("snapshot", "revert", name)
+            t("read", 0, self.model.size, self.file("found"))
+            with open(self.file("found"), "rb") as f:
+                found = f.read()
+            crashed(before, self.file(f"state.{name}"), found, f"in snapshot {name}")
+            t("snapshot", "delete", name)
+            self.model.put(0, found)
+
+    def shares_clusters(self):
+        return self.options["compat"] == "1.1" and self.options.get("refcount_bits", 16) >= 8
 
     def one_without_space(self, t):
         """A write that may fail for want of space; then each sector is as before or as written. 1 if it did."""
@@ -426,7 +447,7 @@ def killed(r, directory):
     if r.random() < 0.5:
         image.theirs(5)
     for _ in range(r.randint(1, 3)):
-        with_snapshots = ["snapshots"] if image.options.get("refcount_bits", 16) >= 8 and r.random() < 0.4 else []
+        with_snapshots = ["snapshots"] if image.shares_clusters() and r.random() < 0.4 else []
         pad(image.path)
         t = Tool(image.path, image.chain, r.choice([(), ("-d",), ("-m", "65536", "-a", "65536")]))
         t.send("parallel", r.choice([1, 8, 32, 128]), r.randrange(1 << 30), 1 << 40, image.model.path, image.file("state"), *with_snapshots)
@@ -439,7 +460,7 @@ def killed(r, directory):
             continue  # it had not begun
         check(image.path, leaks=True)
         found = image.as_raw()
-        crashed(image.model, image.file("state"), found)
+        crashed(image.model.data, image.file("state"), found, "after kill -9")
         image.model.put(0, found)
         if r.random() < 0.7:
             pad(image.path)

@@ -215,18 +215,10 @@ static int run_status(const struct command *c, struct error *err)
     return 0;
 }
 
-/* Snapshots come and go: three are there at a time. */
-static int disturb(void *arg, unsigned round, struct error *err)
+static int snapshot(const char *name, bool create, struct error *err)
 {
-    char name[32];
-    int rc = 0;
-
-    if (round >= 3) {
-        snprintf(name, sizeof name, "p%u", round - 3);
-        rc = qcow2_snapshot_delete(IMAGE, name, err);
-    }
-    snprintf(name, sizeof name, "p%u", round);
-    return rc < 0 ? rc : qcow2_snapshot_create(IMAGE, name, err);
+    return create ? qcow2_snapshot_create(IMAGE, name, err)
+                  : qcow2_snapshot_delete(IMAGE, name, err);
 }
 
 static int run_parallel(const struct command *c, struct error *err)
@@ -237,7 +229,7 @@ static int run_parallel(const struct command *c, struct error *err)
         .coroutines = (unsigned)number_of(c, 1),
         .seed = number_of(c, 2),
         .operations = number_of(c, 3),
-        .disturb = has(c, 6, "snapshots") ? disturb : NULL,
+        .snapshot = has(c, 6, "snapshots") ? snapshot : NULL,
     };
 
     if (c->count < 6)
