@@ -267,13 +267,15 @@ static int write_parts(struct commit *c, bool early)
     return rc;
 }
 
+/* A table that L1 may refer to on the disk by now is not new any more: what changes in it has to
+ * wait for refcounts. */
 static void put_back(struct commit *c, struct part *p)
 {
     struct qcow2 *q = c->q;
 
     if (p->table) {
         dirty_mark(&p->table->dirty, p->inside, p->length);
-        p->table->whole |= p->whole;
+        p->table->whole |= p->whole && !c->settled;
         table_list(q, p->table);
     } else if (p->block) {
         spin_lock(&q->clusters.lock);
@@ -337,6 +339,7 @@ int commit_write(struct commit *c)
 
     if (!rc)
         rc = blockdev_flush(c->q->file);
+    c->settled = !rc;
     if (!rc)
         rc = write_parts(c, false);
     return rc ? rc : blockdev_flush(c->q->file);

@@ -23,6 +23,7 @@ struct commit {
     struct part *parts;
     size_t count, capacity;
     struct list tables; /* those that are looked at */
+    bool settled;       /* what step 1 wrote is durable, and step 3 may refer to it */
     struct freed freed;
 };
 

@@ -15,6 +15,7 @@
 #include "block/fault.h"
 #include "block/member.h"
 #include "image/check.h"
+#include "image/entry.h"
 #include "image/flatten.h"
 
 #define FILE_BYTES (48u << 20)
@@ -335,6 +336,53 @@ static void test_repaired_by_what_is_durable(void)
     run_in_rt(repaired_by_what_is_durable);
 }
 
+static bool touches(const struct fault_record *r, uint64_t offset)
+{
+    return r->kind == BLOCK_WRITE && r->offset <= offset && offset < r->offset + r->length;
+}
+
+/* After a commit that failed when it had written L1: the new table counts as one in use. */
+static void failed_and_committed_again(void)
+{
+    struct qcow2_plan plan = {.size_bytes = DISK_BYTES, .cluster_bits = 16};
+    struct fault_rule rule = {.kind = BLOCK_FLUSH, .skip = 1, .times = 1, .error = -EIO};
+    struct fault_record records[64];
+    struct scene s = {.plan = plan};
+    struct blockdev *file;
+    uint8_t *buf = calloc(1, 65536), entry[8];
+    struct error err = {0};
+    uint64_t table;
+    unsigned flush = 0;
+
+    CU_ASSERT_EQUAL(member_memory("file", FILE_BYTES, 512, &file), 0);
+    CU_ASSERT_EQUAL(fault_create(file, &s.file), 0);
+    CU_ASSERT_EQUAL(qcow2_format(s.file, &s.plan, &err), 0);
+    open_image(&s);
+    CU_ASSERT_EQUAL(blockdev_write(qcow2_blockdev(s.q), buf, 0, 65536, 0), 0);
+    CU_ASSERT(fault_add(s.file, &rule) > 0);
+    CU_ASSERT_EQUAL(blockdev_flush(qcow2_blockdev(s.q)), -EIO);
+    CU_ASSERT_EQUAL(
+        blockdev_read_bytes(s.file, entry, qcow2_header(s.q)->l1_offset, sizeof entry), 0);
+    table = get_be64(entry) & QCOW2_OFFSET_MASK;
+    CU_ASSERT_NOT_EQUAL_FATAL(table, 0);
+    CU_ASSERT_EQUAL(blockdev_write(qcow2_blockdev(s.q), buf, 65536, 65536, 0), 0);
+    fault_log_clear(s.file);
+    CU_ASSERT_EQUAL(blockdev_flush(qcow2_blockdev(s.q)), 0);
+    CU_ASSERT_FATAL(fault_log(s.file, records, ARRAY_LEN(records)) <= ARRAY_LEN(records));
+    while (records[flush].kind != BLOCK_FLUSH)
+        CU_ASSERT(!touches(&records[flush++], table));
+    CU_ASSERT_EQUAL(qcow2_close(s.q), 0);
+    check(&s);
+    blockdev_close(s.file);
+    free(buf);
+}
+
+static void test_failed_and_committed_again(void)
+{
+    run_in_rt(failed_and_committed_again);
+}
+
 CU_TestInfo image_tests[] = {{"guests on images of all formats", test_all_formats},
     {"flattened under guests", test_all_flattened},
-    {"repaired by what is durable", test_repaired_by_what_is_durable}, CU_TEST_INFO_NULL};
+    {"repaired by what is durable", test_repaired_by_what_is_durable},
+    {"failed and committed again", test_failed_and_committed_again}, CU_TEST_INFO_NULL};
