@@ -82,10 +82,10 @@ static int revert_taken(struct reverting *r, const struct qcow2_snapshot *s)
     struct qcow2 *q = r->l.q;
     int rc = collect_active(q, &r->gone);
 
+    if (!rc) /* before others are counted up: there may be no room for both */
+        rc = clusters_count_down_all(q, &r->gone);
     if (!rc)
         rc = snapshot_walk(q, s, take_over, &r->l);
-    if (!rc)
-        rc = clusters_count_down_all(q, &r->gone);
     if (!rc)
         rc = layout_give_up(&r->l, q->header.l1_offset, 8 * (uint64_t)q->header.l1_entries);
     if (!rc)

@@ -240,6 +240,7 @@ static void names(void)
     CU_ASSERT_EQUAL(qcow2_snapshot_create(s->q, "a", &err), -EEXIST);
     CU_ASSERT_EQUAL(qcow2_snapshot_create(s->q, "b", &err), 0);
     CU_ASSERT_EQUAL(qcow2_snapshot_create(s->q, "c", &err), -EMLINK); /* refcounts of two bits */
+    CU_ASSERT_EQUAL(qcow2_snapshot_revert(s->q, "a", &err), 0);
     close_and_check(s);
     blockdev_close(s->file);
     free(s);
