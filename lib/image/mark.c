@@ -89,8 +89,11 @@ static void write_corrupt(void *arg)
     co_event_set(&q->reported);
 }
 
+/* Of one that is broken memory tells nothing. */
 void image_corrupt(struct qcow2 *q)
 {
+    if (atomic_load(&q->broken))
+        return;
     if (atomic_exchange(&q->corrupt, true) || q->options.read_only || q->header.version < 3)
         return;
     co_event_clear(&q->reported);
