@@ -77,7 +77,7 @@ static void open_image(bool read_only)
         sim_fail("the disk has another size than it had");
 }
 
-/* What was acknowledged is durable now; or, if that failed, nobody knows. */
+/* What was acknowledged is durable now; or, if that failed, forgotten. */
 static void close_image(void)
 {
     uint32_t begun = model_flush_begin(image_model);
@@ -88,9 +88,8 @@ static void close_image(void)
         sim_fail("the image cannot be closed: error %d", rc);
     close_file();
     model_flush_end(image_model, begun, !rc);
-    if (rc)
-        model_forgotten(image_model);
     image->closed = !rc;
+    image->lost = rc;
 }
 
 /* --- what it holds --- */

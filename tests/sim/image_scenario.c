@@ -186,9 +186,12 @@ static void note_end(enum sim_end end)
     } else if (end == SIM_KILLED) {
         fault_count(FAULT_KILL);
         model_forgotten(image_model);
+    } else if (image->lost) {
+        model_forgotten(image_model);
     }
 }
 
+/* What was under way when the machine ended is settled with what the model knew then. */
 static void after(enum sim_end end)
 {
     struct check_qcow2 c = {0};
@@ -197,6 +200,8 @@ static void after(enum sim_end end)
     if (sim->failure[0])
         return;
     there = image_is_there() && image_examine(&c);
+    if (there)
+        image_change_settle(&c);
     note_end(end);
     if (there && !sim->failure[0])
         image_look(&c);
@@ -207,6 +212,7 @@ static void live(void)
 {
     image->machine++;
     image->struck = image->stalled = image->refused = image->closed = false;
+    image->lost = false;
     image_mend();
     image->plan = choose_plan();
     choose_cut();

@@ -89,6 +89,7 @@ struct image_world {
     bool stalled; /* a disk was so slow that waiting for space may have ended */
     bool refused; /* the file could not grow */
     bool closed;  /* the image was, without an error */
+    bool lost;    /* it was, with one */
 };
 extern struct image_world *image;
 extern struct model *image_model;
