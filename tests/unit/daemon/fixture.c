@@ -18,7 +18,8 @@ static void entry(void *arg)
     struct run *run = arg;
     struct daemon *d = &run->fixture.daemon;
 
-    *d = (struct daemon){.config = &run->fixture.config, .started_ns = rt_now_ns()};
+    *d = (struct daemon){
+        .config = &run->fixture.config, .control = worker_self(), .started_ns = rt_now_ns()};
     CU_ASSERT_EQUAL_FATAL(events_init(&d->events), 0);
     jobs_init(&d->jobs, &d->events);
     catalog_init(&d->catalog);

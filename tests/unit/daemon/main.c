@@ -6,8 +6,8 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo config_tests[], json_tests[], events_tests[], jobs_tests[], task_tests[],
-    state_tests[], members_tests[], array_watch_tests[], places_tests[], method_tests[],
-    server_tests[];
+    state_tests[], members_tests[], array_watch_tests[], places_tests[], images_tests[],
+    method_tests[], server_tests[];
 
 int main(int argc, char **argv)
 {
@@ -21,6 +21,7 @@ int main(int argc, char **argv)
         {.pName = "members", .pTests = members_tests},
         {.pName = "array_watch", .pTests = array_watch_tests},
         {.pName = "places", .pTests = places_tests},
+        {.pName = "images", .pTests = images_tests},
         {.pName = "method", .pTests = method_tests},
         {.pName = "server", .pTests = server_tests},
         CU_SUITE_INFO_NULL,
