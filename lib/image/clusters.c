@@ -156,6 +156,52 @@ int clusters_take_row(struct qcow2 *q, uint64_t count, uint64_t *first)
     return found ? 0 : -ENOSPC;
 }
 
+int clusters_take_below(struct qcow2 *q, uint64_t limit, uint64_t *cluster)
+{
+    struct clusters *c = &q->clusters;
+    bool found;
+
+    spin_lock(&c->lock);
+    limit = MIN(limit, c->count);
+    *cluster = next_free(c, MIN(c->cursor, limit), limit);
+    if (*cluster == limit)
+        *cluster = next_free(c, 0, limit);
+    found = *cluster < limit;
+    if (found) {
+        set_free(c, *cluster, false);
+        put_refcount(q, *cluster, 1);
+        c->cursor = *cluster + 1;
+    }
+    spin_unlock(&c->lock);
+    return found ? 0 : -ENOSPC;
+}
+
+void clusters_rewind(struct qcow2 *q)
+{
+    spin_lock(&q->clusters.lock);
+    q->clusters.cursor = 0;
+    spin_unlock(&q->clusters.lock);
+}
+
+uint64_t clusters_cut(struct qcow2 *q, uint64_t ahead)
+{
+    struct clusters *c = &q->clusters;
+    uint64_t end, used;
+
+    spin_lock(&c->lock);
+    for (used = c->count; used && may_take(c, used - 1); used--)
+        ;
+    end = MIN(c->count, used + ahead);
+    for (uint64_t i = end; i < c->count; i++)
+        set_free(c, i, false);
+    c->count = end;
+    if (c->untouched != UINT64_MAX && c->untouched > end)
+        c->untouched = UINT64_MAX;
+    end = c->count;
+    spin_unlock(&c->lock);
+    return end;
+}
+
 void clusters_give_back(struct qcow2 *q, uint64_t first, uint64_t count)
 {
     struct clusters *c = &q->clusters;

@@ -231,6 +231,13 @@ void clusters_free(struct qcow2 *q);
 int clusters_take(struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *count, bool *fresh);
 /* So many in a row. */
 int clusters_take_row(struct qcow2 *q, uint64_t count, uint64_t *first);
+/* One below `limit`, the first. -ENOSPC. */
+int clusters_take_below(struct qcow2 *q, uint64_t limit, uint64_t *cluster);
+/* The next searches begin at the file's beginning. */
+void clusters_rewind(struct qcow2 *q);
+/* The file ends behind the last cluster in use and `ahead` free ones (or where it ends already):
+ * returns the number of those that are left. */
+uint64_t clusters_cut(struct qcow2 *q, uint64_t ahead);
 /* What was taken, and never put in the map. */
 void clusters_give_back(struct qcow2 *q, uint64_t first, uint64_t count);
 /* The next `references` calls of clusters_drop will find room. -ENOMEM. */

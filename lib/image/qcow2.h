@@ -45,6 +45,9 @@ struct qcow2_file_ops {
     /* Makes the file longer, to at least size_bytes; new bytes read as zeros. -ENOSPC: it cannot be
      * just now; waited for. May wait. NULL: the file's size is what there is. */
     int (*grow)(void *arg, uint64_t size_bytes);
+    /* The image needs no more than size_bytes of the file any more. May wait. NULL: it stays as it
+     * is. */
+    int (*shrink)(void *arg, uint64_t size_bytes);
     /* Writes began to wait for space, or no longer do. NULL: nobody asks. Must not wait. */
     void (*starving)(void *arg, bool starving);
 };

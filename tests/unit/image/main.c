@@ -3,15 +3,16 @@
 
 #include "../block/scratch.h"
 
-extern CU_TestInfo bitmaps_tests[], check_tests[], compress_tests[], copy_tests[], create_tests[],
-    entry_tests[], geometry_tests[], image_tests[], header_tests[], load_tests[], refcount_tests[],
-    save_tests[], snapshot_table_tests[], snapshot_tests[], source_tests[];
+extern CU_TestInfo bitmaps_tests[], check_tests[], compact_tests[], compress_tests[], copy_tests[],
+    create_tests[], entry_tests[], geometry_tests[], image_tests[], header_tests[], load_tests[],
+    refcount_tests[], save_tests[], snapshot_table_tests[], snapshot_tests[], source_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
         {"bitmaps", scratch_begin, scratch_end, NULL, NULL, bitmaps_tests},
         {.pName = "check", .pTests = check_tests},
+        {.pName = "compact", .pTests = compact_tests},
         {.pName = "compress", .pTests = compress_tests},
         {.pName = "copy", .pTests = copy_tests},
         {"create", scratch_begin, scratch_end, NULL, NULL, create_tests},
