@@ -16,7 +16,7 @@
 #include "image/header_layout.h"
 #include "image/refcount.h"
 
-#define ROUNDS_MAX 4u /* a repair may bring to light what was hidden behind a damaged entry */
+#define ROUNDS_MAX 8u /* of a repair, which may bring to light what a damaged entry hid */
 
 const char *check_fault_name(enum check_fault fault)
 {
@@ -64,21 +64,32 @@ static bool any(const uint64_t *found)
     return false;
 }
 
-static int repair(struct check *c, unsigned flags)
+/* Rounds, as long as they change something: what goes up first, then what goes down. */
+static int repair_rounds(struct check *c, unsigned flags)
 {
     uint64_t before[CHECK_FAULTS];
+    unsigned vain = 0;
     int rc = 0;
+
+    for (unsigned i = 0; i < ROUNDS_MAX && vain < 2 && !c->incomplete && any(c->found); i++) {
+        memcpy(before, c->found, sizeof before);
+        rc = check_repair(c, flags, vain > 0);
+        if (!rc)
+            rc = check_scan(c);
+        if (rc < 0)
+            return rc;
+        vain = memcmp(before, c->found, sizeof before) ? 0 : vain + 1;
+    }
+    return 0;
+}
+
+static int repair(struct check *c, unsigned flags)
+{
+    int rc;
 
     c->quiet = true;
     c->progress = NULL;
-    for (unsigned i = 0; !rc && i < ROUNDS_MAX && any(c->found); i++) {
-        memcpy(before, c->found, sizeof before);
-        rc = check_repair(c, flags);
-        if (!rc)
-            rc = check_scan(c);
-        if (!memcmp(before, c->found, sizeof before))
-            break;
-    }
+    rc = repair_rounds(c, flags);
     for (unsigned i = 0; !rc && i < CHECK_FAULTS; i++) {
         c->result->found[i] = MAX(c->result->found[i], c->found[i]);
         c->result->repaired[i] = c->result->found[i] - c->found[i];

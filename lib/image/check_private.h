@@ -154,7 +154,8 @@ int check_mend_l1s(struct check *c);
 int check_set_copied(struct check *c, const uint32_t *refcounts, bool all);
 
 /* --- check_repair.c --- */
-/* -ENOSPC: the file has no room for what must be moved; result->room_needed_bytes tells. */
-int check_repair(struct check *c, unsigned flags);
+/* One round, after which another scan is due; only_down: what goes up has been tried in vain.
+ * -ENOSPC: the file has no room for what must be moved; result->room_needed_bytes tells. */
+int check_repair(struct check *c, unsigned flags, bool only_down);
 
 #endif

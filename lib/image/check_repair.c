@@ -8,11 +8,12 @@
  *  2. Entries that cannot be are mended, those that overlap what must stay are given up; L2 tables
  *     are written to their new places; then L1 entries follow them (check_edit.c). Bitmaps that
  *     cannot be are given up.
- *  3. Another scan: what is referred to now.
- *  4. COPIED flags, for the refcounts as they will be.
- *  5. Refcounts go down.
+ *  3. COPIED flags, for the refcounts as they will be.
+ *  4. Refcounts go down.
  *
- * With CHECK_REPAIR_LEAKS alone: 4 and 5; 1 too of a dirty image. Refcounts go down only where all
+ * A round does 1 and 2, or 3 and 4, by what the scan before it found.
+ *
+ * With CHECK_REPAIR_LEAKS alone: 3 and 4; 1 too of a dirty image. Refcounts go down only where all
  * references are known, and not behind the back of entries that are damaged: what these referred to
  * may be what somebody wants to save.
  */
@@ -131,8 +132,9 @@ static bool must_mend(const struct check *c, unsigned flags)
            (c->found[CHECK_ENTRY] || c->found[CHECK_OVERLAP] || c->overflow || c->bad_bitmaps);
 }
 
-/* Steps 1 to 3, with what the last scan knows. */
-static int raise_and_mend(struct check *c, bool mend, bool lower)
+/* Steps 1 and 2. A new table is a round of its own: what overlaps the old one then overlaps
+ * nothing. */
+static int repair_up(struct check *c, bool mend, bool lower)
 {
     int rc = mend ? plan_moves(c, lower) : 0;
 
@@ -144,18 +146,6 @@ static int raise_and_mend(struct check *c, bool mend, bool lower)
         rc = check_mend_l1s(c);
     if (!rc && mend && c->bad_bitmaps)
         rc = give_up_bitmaps(c);
-    return rc ? rc : check_scan(c);
-}
-
-/* A new table comes before all else: what overlaps the old one then overlaps nothing. */
-static int repair_up(struct check *c, unsigned flags)
-{
-    int rc = 0;
-
-    if (blocks_missing(c))
-        rc = raise_and_mend(c, false, may_lower(c, flags));
-    if (!rc && (c->found[CHECK_REFCOUNT] || must_mend(c, flags)))
-        rc = raise_and_mend(c, must_mend(c, flags), may_lower(c, flags));
     return rc;
 }
 
@@ -167,7 +157,7 @@ static bool copied_changes(const struct check *c, const uint32_t *wanted)
     return false;
 }
 
-/* Steps 4 and 5. */
+/* Steps 3 and 4. */
 static int repair_down(struct check *c, bool lower, bool all_flags)
 {
     uint32_t *wanted = lower ? refcounts_wanted(c, lowered) : NULL;
@@ -184,13 +174,11 @@ static int repair_down(struct check *c, bool lower, bool all_flags)
     return rc;
 }
 
-int check_repair(struct check *c, unsigned flags)
+int check_repair(struct check *c, unsigned flags, bool only_down)
 {
-    int rc = 0;
+    bool lower = may_lower(c, flags), up = may_raise(c, flags), missing = up && blocks_missing(c);
 
-    if (c->incomplete)
-        return 0;
-    if (may_raise(c, flags))
-        rc = repair_up(c, flags);
-    return rc ? rc : repair_down(c, may_lower(c, flags), may_raise(c, flags));
+    if (up && !only_down && (missing || c->found[CHECK_REFCOUNT] || must_mend(c, flags)))
+        return repair_up(c, !missing && must_mend(c, flags), lower);
+    return repair_down(c, lower, up);
 }
