@@ -6,6 +6,7 @@
  * which may be too high, are put right by a check before anything else. Closing commits the map,
  * lets freed clusters be released, writes refcounts that only went down, and takes the mark away.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "base/arith.h"
 #include "image/check.h"
 #include "image/image.h"
+#include "image/snapshot.h"
 #include "image/snapshot_table.h"
 
 #define MAP_BYTES      (UINT64_C(256) << 20)
@@ -88,6 +90,25 @@ static int read_snapshots(struct qcow2 *q, struct error *err)
             &q->snapshots, h->snapshot_count, buf, bytes, h->size_bytes, &used, err);
     free(buf);
     return rc;
+}
+
+/* The header of an image of which the snapshot is the active disk. */
+static int choose_snapshot(struct qcow2 *q, struct error *err)
+{
+    const struct qcow2_snapshot *s;
+    int i, rc = read_snapshots(q, err);
+
+    assert(q->options.read_only);
+    if (rc)
+        return rc;
+    i = snapshot_find(q, q->options.snapshot, err);
+    if (i < 0)
+        return i;
+    s = &q->snapshots[i];
+    q->header.l1_offset = s->l1_offset;
+    q->header.l1_entries = s->l1_entries;
+    q->header.size_bytes = s->size_bytes;
+    return 0;
 }
 
 static int refuse(const struct qcow2 *q, struct error *err)
@@ -217,14 +238,16 @@ static int open_parts(struct qcow2 *q, struct error *err)
     int rc;
 
     qcow2_geometry_init(&q->g, &q->header);
-    rc = refuse(q, err);
+    rc = q->options.snapshot ? choose_snapshot(q, err) : 0;
+    if (!rc)
+        rc = refuse(q, err);
     if (!rc)
         rc = put_right(q, err);
     if (!rc)
         rc = map_init(q);
     if (!rc)
         rc = read_l1(q, err);
-    if (!rc)
+    if (!rc && !q->options.snapshot)
         rc = read_snapshots(q, err);
     if (rc)
         return rc;

@@ -54,6 +54,8 @@ struct qcow2_file_ops {
 
 struct qcow2_options {
     bool read_only;
+    const char *snapshot; /* with read_only: the disk as it was then (-ENOENT); also while another
+                             has the image open for writing, as long as that keeps the snapshot */
     struct blockdev *backing; /* NULL: what is not in the image reads as zeros. One whose header
                                  names a backing is not written without it: -EINVAL */
     const struct qcow2_file_ops *file_ops;

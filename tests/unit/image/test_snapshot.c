@@ -16,7 +16,7 @@
 #include "block/member.h"
 #include "image/check.h"
 
-#define FILE_BYTES (32u << 20)
+#define FILE_BYTES (64u << 20)
 #define DISK_BYTES (4u << 20)
 #define UNIT       1024 /* what a guest writes at once, and tells apart */
 #define UNITS      (DISK_BYTES / UNIT)
@@ -112,22 +112,51 @@ static void delete (struct scene *s, unsigned k)
 
 /* Every unit is whole, and as it was when the snapshot was made, or as it became while that went
  * on. */
-static void compare(struct scene *s, const uint32_t *least, uint32_t most)
+static void compare_of(
+    struct scene *s, struct qcow2 *q, const uint32_t *least, uint32_t most, uint32_t *now)
 {
     uint32_t *all = malloc(DISK_BYTES);
     unsigned wrong = 0;
 
-    CU_ASSERT_EQUAL(blockdev_read(qcow2_blockdev(s->q), all, 0, DISK_BYTES), 0);
+    CU_ASSERT_EQUAL(blockdev_read(qcow2_blockdev(q), all, 0, DISK_BYTES), 0);
     for (unsigned u = 0; u < UNITS; u++) {
         uint32_t number = all[u * (UNIT / 4)];
 
         for (unsigned i = 0; i < UNIT / 4; i++)
             wrong += all[u * (UNIT / 4) + i] != number;
         wrong += number < least[u] || number > most;
-        s->now[u] = number;
+        now[u] = number;
     }
     CU_ASSERT_EQUAL(wrong, 0);
     free(all);
+}
+
+static void compare(struct scene *s, const uint32_t *least, uint32_t most)
+{
+    compare_of(s, s->q, least, most, s->now);
+}
+
+/* From the file, which has it open for writing, too. Twice, as guests go on. */
+static void read_beside(struct scene *s, unsigned k)
+{
+    struct qcow2_options options = {.read_only = true};
+    uint32_t *first = calloc(UNITS, 4), *second = calloc(UNITS, 4);
+    struct error err = {0};
+    struct qcow2 *q = NULL;
+    char name[8];
+
+    snprintf(name, sizeof name, "s%u", k);
+    options.snapshot = name;
+    CU_ASSERT_EQUAL(qcow2_open(&q, s->file, name, &options, &err), 0);
+    compare_of(s, q, s->then[k], s->most[k], first);
+    co_sleep_ns(2000000);
+    compare_of(s, q, s->then[k], s->most[k], second);
+    CU_ASSERT_EQUAL(memcmp(first, second, UNITS * 4), 0);
+    qcow2_close(q);
+    options.snapshot = "none";
+    CU_ASSERT_EQUAL(qcow2_open(&q, s->file, name, &options, &err), -ENOENT);
+    free(first);
+    free(second);
 }
 
 static void revert(struct scene *s, unsigned k)
@@ -165,7 +194,10 @@ static void live(struct scene *s)
     make(s, 1);
     co_sleep_ns(3000000);
     make(s, 2);
+    read_beside(s, 1);
     delete (s, 1);
+    read_beside(s, 0);
+    read_beside(s, 2);
     co_sleep_ns(2000000);
     end_writing(s);
     compare(s, s->now, s->last);
