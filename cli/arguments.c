@@ -227,6 +227,8 @@ static int take_word(enum arg_kind kind, const char *word, const char *param, js
         return size_change_value(word, params);
     case ARG_VOLUME:
         return volume_values(word, params);
+    case ARG_STATE:
+        return strchr(word, '@') ? snapshot_values(word, params) : volume_values(word, params);
     case ARG_SNAPSHOT:
         return snapshot_values(word, params);
     case ARG_LEVEL:

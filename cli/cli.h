@@ -24,6 +24,7 @@ enum arg_kind {
     ARG_SIZE_CHANGE, /* SIZE, +SIZE, -SIZE: size_bytes, grow_bytes, shrink_bytes */
     ARG_VOLUME,      /* VG/NAME: vg and name */
     ARG_SNAPSHOT,    /* VG/NAME@SNAP: vg, name and snapshot */
+    ARG_STATE,       /* VG/NAME[@SNAP] */
     ARG_PATH,        /* made absolute when it names something here: the daemon has its own working
                         directory */
     ARG_FILE,        /* made absolute, whether it is there or not */

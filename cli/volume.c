@@ -119,7 +119,7 @@ const struct command volume_commands[] = {
             {"sha256", "HEX", "sha256", ARG_TEXT, false, "what the SHA-256 of the disk must be"}},
         .changes_disks = true, .confirm = "overwrite all of the volume %s"},
     {"volume", "save", "volume.save", "Write a volume to a new file.",
-        {VOLUME, {"FILE", "path", ARG_FILE}},
+        {{"VG/NAME[@SNAP]", NULL, ARG_STATE}, {"FILE", "path", ARG_FILE}},
         {FILE_FORMAT, {"compress", NULL, "compress", ARG_FLAG, false, "compress (qcow2)"},
             COMPRESSION},
         .changes_disks = true},

@@ -31,6 +31,7 @@ struct volume_copy {
     int (*run)(struct volume_copy *c, struct error *err);
     char target[CATALOG_NAME_MAX];
     struct catalog_image *image; /* NULL: raw */
+    struct qcow2 *snapshot;      /* save: read beside `image`; NULL: what it is now */
     struct blockdev *dev;        /* the volume's, in use; NULL while the image is rewritten */
     char *path;                  /* save: of `file` */
     struct blockdev *file;       /* save */
@@ -58,6 +59,9 @@ static void give_up(struct volume_copy *c)
     if (c->dev)
         blockdev_unuse(c->dev);
     c->dev = NULL;
+    if (c->snapshot)
+        qcow2_close(c->snapshot);
+    c->snapshot = NULL;
     if (c->image && c->image->task == &c->task) {
         c->image->task = NULL;
         co_event_set(&c->image->task_ended);
@@ -118,6 +122,28 @@ static int take_volume(
     return 0;
 }
 
+/* Guests go on, on their own view of the same image. */
+static int take_snapshot(
+    struct volume_copy *c, const struct volume_copy_plan *plan, struct error *err)
+{
+    struct catalog_image *i = images_find(c->daemon, plan->lv);
+    struct qcow2_options options = {.read_only = true, .snapshot = plan->snapshot};
+    int rc;
+
+    if (!i || !i->q)
+        return error_set(err, ENOENT, "%s has no snapshots that can be read", c->target);
+    rc = image_refuse_busy(i, err);
+    if (rc)
+        return rc;
+    options.backing = i->below;
+    rc = qcow2_open(&c->snapshot, i->file, c->target, &options, err);
+    if (rc)
+        return rc;
+    c->image = i;
+    c->dev = qcow2_blockdev(c->snapshot);
+    return blockdev_use(c->dev, true);
+}
+
 static int make(struct daemon *d, const struct volume_copy_plan *plan, bool write,
     struct volume_copy **copy, struct error *err)
 {
@@ -139,7 +165,9 @@ static int make(struct daemon *d, const struct volume_copy_plan *plan, bool writ
         memcpy(c->sha256, plan->sha256, DIGEST_BYTES);
     snprintf(c->target, sizeof c->target, "%s", plan->target);
     c->path = strdup(plan->path);
-    rc = c->path ? take_volume(c, plan, write, err) : -ENOMEM;
+    rc = !c->path         ? -ENOMEM
+         : plan->snapshot ? take_snapshot(c, plan, err)
+                          : take_volume(c, plan, write, err);
     if (rc)
         release(c);
     else

@@ -25,7 +25,8 @@ struct volume_copy_plan {
     const char *target; /* VG/NAME, as it is shown */
     struct catalog_vg *vg;
     struct lv *lv;
-    const char *path; /* absolute */
+    const char *snapshot; /* save: NULL, or the state to be saved, also while it is in use */
+    const char *path;     /* absolute */
     enum source_format format;
     bool compress; /* load: into a sparse volume, of which all is written anew; save: to qcow2 */
     enum qcow2_compression compression;

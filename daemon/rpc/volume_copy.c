@@ -85,6 +85,7 @@ static int save(struct rpc_call *call)
     uint64_t job_id = 0;
     int rc = read_plan(call, &plan, target);
 
+    plan.snapshot = rpc_text(call, "snapshot");
     if (rc == 0)
         rc = volume_save(call->daemon, &plan, &job_id, call->err);
     if (rc == 0 && plan.dry)
@@ -112,7 +113,9 @@ const struct rpc_method rpc_volume_copy_methods[] = {
     {"volume.save", "Writes a volume to a new file.", RPC_CHANGES | RPC_DISKS,
         {VOLUME, {"path", RPC_TEXT, true, "the file, which must not be there yet"},
             {"format", RPC_TEXT, false, "raw (default), qcow2"},
-            {"compress", RPC_FLAG, false, "compress the clusters (qcow2)"}, COMPRESSION},
+            {"compress", RPC_FLAG, false, "compress the clusters (qcow2)"}, COMPRESSION,
+            {"snapshot", RPC_TEXT, false,
+                "what a sparse volume was then, also while it is in use"}},
         save},
     {0},
 };

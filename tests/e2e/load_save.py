@@ -208,6 +208,21 @@ class Sparse(Raw):
                 run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", h.path("saved"), source)
                 os.unlink(h.path("saved"))
 
+    def test_snapshot(self):
+        """Saved while a guest overwrites the volume."""
+        with Stack() as h:
+            v, source = h.volume("v", "--size", "64M", *self.options), h.patterned("source", 64 * MiB)
+            h.ashlar("volume", "load", v, source)
+            h.ashlar("snapshot", "create", v + "@then")
+            uri = h.uri(v)
+            guest = subprocess.Popen(["nbdcopy", "--flush", h.cloud_image()[:-len("qcow2")] + "raw", uri])
+            h.ashlar("volume", "save", v + "@then", h.path("saved"), "--format", "qcow2")
+            self.assertEqual(guest.wait(60), 0)
+            run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", h.path("saved"), source)
+            h.compare(v, h.path("cloud.raw"), "raw")
+            self.assertIn("there is no snapshot before", h.refusal("volume", "save", v + "@before", h.path("new")))
+            self.assertIn("has snapshots", h.refusal("volume", "load", v, source, "--compress"))
+
 
 if __name__ == "__main__":
     unittest.main()
