@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How images grow. An image asks before it has run out; it gets a step more than it needs, so that
- * commits of the group are rare, but not more than its disk can ever take. When the group has
- * nothing left the image waits, and is asked to try again by group_space.c.
+ * How images grow and shrink. An image asks before it has run out; it gets a step more than it
+ * needs, so that commits of the group are rare, but not more than its disk can ever take. When the
+ * group has nothing left the image waits, and is asked to try again by group_space.c.
  */
 #include <errno.h>
 #include <string.h>
@@ -104,6 +104,39 @@ static int grow(void *arg, uint64_t size_bytes)
     return rc ? rc : g.rc;
 }
 
+static int shrink_locked(struct catalog_image *i, uint64_t size_bytes)
+{
+    struct error err = {0};
+    int rc;
+
+    if (size_bytes >= lv_size_bytes(i->lv))
+        return 0;
+    rc = lv_resize(i->lv, size_bytes, 0, &err);
+    if (rc)
+        log_error("volume %s cannot be cut: %s", i->target, err.text);
+    else
+        group_space_look(i->daemon, i->vg);
+    return rc;
+}
+
+/* On the control worker. */
+static void shrink_here(void *arg)
+{
+    struct growth *g = arg;
+
+    co_mutex_lock(&g->image->growing);
+    g->rc = shrink_locked(g->image, g->size_bytes);
+    co_mutex_unlock(&g->image->growing);
+}
+
+static int shrink(void *arg, uint64_t size_bytes)
+{
+    struct growth g = {.image = arg, .size_bytes = size_bytes};
+    int rc = worker_call(g.image->daemon->control, "shrink", shrink_here, &g);
+
+    return rc ? rc : g.rc;
+}
+
 static void starving(void *arg, bool starves)
 {
     struct catalog_image *i = arg;
@@ -113,4 +146,4 @@ static void starving(void *arg, bool starves)
         starves ? "writes wait for space in the group" : "writes no longer wait for space");
 }
 
-const struct qcow2_file_ops image_file_ops = {.grow = grow, .starving = starving};
+const struct qcow2_file_ops image_file_ops = {.grow = grow, .shrink = shrink, .starving = starving};

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon.h"
+#include "image/compact.h"
 #include "image/flatten.h"
 #include "images.h"
 #include "task.h"
@@ -109,6 +110,20 @@ int image_flatten(struct catalog_image *i, bool dry, uint64_t *job_id, struct er
         rc = error_set(
             err, EBUSY, "%s has snapshots, which build upon the other volume too", i->target);
     return rc || dry ? rc : start(i, "flatten", "", flatten, job_id);
+}
+
+static int compact(struct task *t, struct error *err)
+{
+    return qcow2_compact(container_of(t, struct image_task, task)->image->q, task_go_on, t, err);
+}
+
+int image_compact(struct catalog_image *i, bool dry, uint64_t *job_id, struct error *err)
+{
+    int rc = image_refuse_busy(i, err);
+
+    if (rc == 0)
+        rc = image_refuse_unwritable(i, err);
+    return rc || dry ? rc : start(i, "compact", "", compact, job_id);
 }
 
 static int delete_snapshot(struct task *t, struct error *err)

@@ -29,6 +29,8 @@ void image_stop_task(struct catalog_image *i);
 
 /* Copies what it reads from the volume that it was cloned from; then it needs that no more. */
 int image_flatten(struct catalog_image *i, bool dry, uint64_t *job_id, struct error *err);
+/* Gives the group back the extents that its image does not need. */
+int image_compact(struct catalog_image *i, bool dry, uint64_t *job_id, struct error *err);
 /* -ENOENT. */
 int image_delete_snapshot(
     struct catalog_image *i, const char *name, bool dry, uint64_t *job_id, struct error *err);

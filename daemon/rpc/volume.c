@@ -324,6 +324,27 @@ static int flatten(struct rpc_call *call)
                          : rpc_result(call, json_pack("{s:I}", "job", (json_int_t)job));
 }
 
+static int compact(struct rpc_call *call)
+{
+    struct catalog_image *i;
+    struct catalog_vg *v;
+    struct lv *lv;
+    uint64_t job = 0;
+    int rc = find(call, &v, &lv);
+
+    if (rc)
+        return rc;
+    i = images_find(call->daemon, lv);
+    rc = i ? image_compact(i, call->dry_run, &job, call->err)
+           : error_set(call->err, EOPNOTSUPP, "volume %s is raw: it has nothing to give back",
+                 lv_name(lv));
+    if (rc)
+        return rc;
+    return call->dry_run
+               ? rpc_would(call, "give back to %s what %s does not need", vg_name(v->vg), i->target)
+               : rpc_result(call, json_pack("{s:I}", "job", (json_int_t)job));
+}
+
 #define VG                                                                                         \
     {                                                                                              \
         "vg", RPC_TEXT, true, "the volume group"                                                   \
@@ -350,6 +371,8 @@ const struct rpc_method rpc_volume_methods[] = {
         resize},
     {"volume.flatten", "Makes a clone stand on its own.", RPC_CHANGES | RPC_DISKS, {VG, NAME},
         flatten},
+    {"volume.compact", "Gives back to the group what a sparse volume does not need.",
+        RPC_CHANGES | RPC_DISKS, {VG, NAME}, compact},
     {"volume.list", "Lists the volumes.", 0, {{"vg", RPC_TEXT, false, "only of this group"}}, list},
     {"volume.show", "Shows a volume.", 0, {VG, NAME}, show},
     {"volume.remove", "Removes a volume and its data.", RPC_CHANGES | RPC_DISKS, {VG, NAME},

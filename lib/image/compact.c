@@ -25,7 +25,7 @@
 struct compaction {
     struct qcow2 *q;
     uint64_t limit; /* clusters from here on are to be emptied */
-    uint64_t moved_bytes;
+    uint64_t moved_bytes, most_bytes;
     uint8_t *buf;
     bool full; /* below the limit */
     compact_progress *progress;
@@ -114,7 +114,7 @@ static int move_table_data(struct compaction *c, struct l2_table *t)
 
     while (!rc && (next = next_beyond(c, t, next)) < entries) {
         rc = move_batch(c, t, &next);
-        if (!rc && c->progress && !c->progress(c->arg, c->moved_bytes))
+        if (!rc && c->progress && !c->progress(c->arg, c->moved_bytes, c->most_bytes))
             rc = -ECANCELED;
         if (!rc && c->moved_bytes - committed >= COMMIT_BYTES) {
             committed = c->moved_bytes;
@@ -252,6 +252,7 @@ static int compact(struct compaction *c)
     reaper_end(q); /* what was freed is no longer in use */
     count_clusters(q, &used, &all);
     c->limit = used + MAX(used / SLACK_PART, (uint64_t)SLACK_LEAST);
+    c->most_bytes = (all - MIN(all, c->limit)) << q->g.cluster_bits;
     if (!rc && c->limit < all)
         rc = tables_gather(q);
     if (!rc && c->limit < all) {

@@ -6,7 +6,7 @@
 #include "image/qcow2.h"
 
 /* Called now and then; returns false to stop (-ECANCELED). */
-typedef bool compact_progress(void *arg, uint64_t moved_bytes);
+typedef bool compact_progress(void *arg, uint64_t moved_bytes, uint64_t most_bytes);
 
 /* Moves what is at the file's end to free clusters before it, and has the file cut
  * (qcow2_file_ops.shrink). Guests wait for a moment each MiB moved. What snapshots refer to stays

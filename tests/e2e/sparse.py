@@ -3,6 +3,7 @@
 """Sparse volumes through the daemon and NBD; qemu-img looks at the images themselves, cut out of the group's PVs."""
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -350,6 +351,44 @@ class Space(unittest.TestCase):
             h.extend("256M")
             run("nbdcopy", "--flush", path, h.uri("vg/v"))
             h.holds("v", path)
+
+
+    @staticmethod
+    def write_on(uri, stop):
+        """Behind what the test looks at."""
+        n = nbd.NBD()
+        n.connect_uri(uri)
+        while not stop.is_set():
+            n.pwrite(bytes([7]) * 65536, size("160M") + random.randrange(1000) * 65536)
+        n.shutdown()
+
+    def test_compact(self):
+        with Group() as h:
+            h.sparse("v", "256M")
+            data = bytearray(pattern(9, size("160M")))
+            path = h.content("data", data)
+            run("nbdcopy", "--flush", path, h.uri("vg/v"))
+            full = h.show("v")["allocated_bytes"]
+            self.assertGreater(full, size("160M"))
+            # Its beginning goes: what stays is at the end of the file.
+            h.io("v", "discard 0 128m", "flush")
+            self.assertIn("give back", h.ashlar("--dry-run", "volume", "compact", "vg/v")["would"][0])
+            stop = threading.Event()
+            guest = threading.Thread(target=self.write_on, args=(h.uri("vg/v"), stop))
+            guest.start()
+            h.ashlar("volume", "compact", "vg/v")
+            stop.set()
+            guest.join()
+            self.assertLess(h.show("v")["allocated_bytes"], full - size("64M"))
+            data[:size("128M")] = bytes(size("128M"))
+            with open(path, "wb") as f:
+                f.write(data)
+            os.truncate(path, size("256M"))
+            h.io("v", "write -z 160m 96m", "flush")
+            h.holds("v", path)
+            h.holds("v", path)
+            h.ashlar("volume", "create", "vg/raw", "--size", "4M")
+            self.assertIn("raw", h.refusal("volume", "compact", "vg/raw"))
 
 
 class Clones(unittest.TestCase):

@@ -111,10 +111,11 @@ static void make(struct scene *s, struct qcow2_plan plan)
     CU_ASSERT_EQUAL(blockdev_flush(qcow2_blockdev(s->q)), 0);
 }
 
-static bool tell(void *arg, uint64_t moved_bytes)
+static bool tell(void *arg, uint64_t moved_bytes, uint64_t most_bytes)
 {
     struct scene *s = arg;
 
+    CU_ASSERT_TRUE(moved_bytes <= most_bytes);
     s->told++;
     return !s->cancel;
 }
