@@ -4,13 +4,14 @@
 
 #include "../rt/run.h"
 
-extern CU_TestInfo image_crash_tests[], image_order_tests[];
+extern CU_TestInfo image_crash_tests[], image_order_tests[], image_workers_tests[];
 
 int main(int argc, char **argv)
 {
     CU_SuiteInfo suites[] = {
         {.pName = "image-crash", .pTests = image_crash_tests},
         {.pName = "image-order", .pTests = image_order_tests},
+        {.pName = "image-workers", .pTests = image_workers_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
