@@ -164,6 +164,7 @@ class Sparse(Raw):
             h.compare(v, image)
             h.restart()
             h.compare(v, image)
+            self.assertEqual(set(h.ashlar("volume", "check", v)["found"].values()), {0})
 
     def test_compressed_is_small(self):
         with Stack() as h:
