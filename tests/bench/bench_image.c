@@ -2,12 +2,12 @@
 /*
  * What a qcow2 image costs against the bare member that it stands on, in the same run: writes of
  * what has no place yet, rewrites, reads, writes over a backing; what the map
- * costs a request; what large images cost to open and to check. On memory
+ * costs a request; what large images cost to open, to check and to take snapshots of. On memory
  * members or on files in a directory; rates are by CPU time, but by the clock where files are on a
  * disk.
  * Both begin zeroed, as volumes do; rounds alternate. Ratios are medians of the rounds' own.
- * Run by hand: build/tests/bench/bench_image map|io|clusters|large|check [DIRECTORY|-
- * [random|sequence|flush|backing]]
+ * Run by hand: build/tests/bench/bench_image map|io|clusters|large|check|snapshots [DIRECTORY|-
+ * [random|sequence|flush|backing|snapshot]]
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,10 +29,10 @@
 
 #define ROUNDS       5u
 #define DISK_BYTES   (UINT64_C(512) << 20)
-#define FILE_BYTES   (DISK_BYTES + (UINT64_C(128) << 20))
+#define FILE_BYTES   (2 * DISK_BYTES + (UINT64_C(128) << 20))
 #define SMALL_BYTES  4096u
 #define MEMORY_COUNT 65536u /* requests of a load */
-#define FILE_NS      UINT64_C(700000000)
+#define FILE_NS      UINT64_C(400000000)
 #define KIB          UINT64_C(1024)
 #define GIB          (UINT64_C(1) << 30)
 
@@ -207,6 +207,8 @@ enum figure {
     FLUSHED_64,
     OVER_BACKING,
     OVER_BACKING_REWRITE,
+    AFTER_SNAPSHOT,
+    AFTER_SNAPSHOT_REWRITE,
     FIGURES
 };
 static const char *const figure_names[FIGURES] = {[FIRST] = "4 KiB random, first write",
@@ -217,7 +219,9 @@ static const char *const figure_names[FIGURES] = {[FIRST] = "4 KiB random, first
     [FLUSHED_8] = "4 KiB first write, flush every 8",
     [FLUSHED_64] = "4 KiB first write, flush every 64",
     [OVER_BACKING] = "4 KiB first write over a backing",
-    [OVER_BACKING_REWRITE] = "  its rewrites"};
+    [OVER_BACKING_REWRITE] = "  its rewrites",
+    [AFTER_SNAPSHOT] = "4 KiB write after a snapshot",
+    [AFTER_SNAPSHOT_REWRITE] = "  its rewrites"};
 
 struct subject {
     struct blockdev *file, *backing;
@@ -289,6 +293,30 @@ static void measure_backed(struct subject *s, unsigned round, unsigned depth)
     end(s);
 }
 
+/* The disk is full when the snapshot is taken. */
+static void measure_after_snapshot(struct subject *s, unsigned round, unsigned depth)
+{
+    struct load fill = {.dev = begin(s, NULL),
+        .kind = BLOCK_WRITE,
+        .bytes = 1024 * KIB,
+        .count = DISK_BYTES / KIB / 1024,
+        .depth = 1};
+    struct load l = {.dev = fill.dev,
+        .kind = BLOCK_WRITE,
+        .bytes = SMALL_BYTES,
+        .count = MEMORY_COUNT,
+        .random = true,
+        .depth = depth};
+    struct error err = {0};
+
+    run_load(&fill);
+    if (s->image)
+        must(qcow2_snapshot_create(s->image, "before", &err), &err);
+    s->ns[AFTER_SNAPSHOT][round] = run_load(&l);
+    s->ns[AFTER_SNAPSHOT_REWRITE][round] = run_load(&l);
+    end(s);
+}
+
 static void measure_sequences(struct subject *s, unsigned round, unsigned depth)
 {
     s->ns[SEQUENTIAL_64K][round] = measure_new(s, 64 * KIB, false, depth, 0);
@@ -305,7 +333,7 @@ static const struct {
     const char *name;
     void (*measure)(struct subject *s, unsigned round, unsigned depth);
 } loads[] = {{"random", measure_random}, {"sequence", measure_sequences},
-    {"flush", measure_flushed}, {"backing", measure_backed}};
+    {"flush", measure_flushed}, {"backing", measure_backed}, {"snapshot", measure_after_snapshot}};
 
 static void measure_round(struct subject *s, unsigned round, unsigned depth)
 {
@@ -363,7 +391,7 @@ static void measure_io(void)
 
 static void measure_clusters(void)
 {
-    for (unsigned bits = 16; bits <= 20; bits++)
+    for (unsigned bits = 16; bits <= 18; bits++)
         for (unsigned standard = 0; standard < 2; standard++) {
             struct qcow2_plan plan = {.cluster_bits = bits, .standard_l2 = standard};
             char name[64];
@@ -433,7 +461,7 @@ static void measure_map(void)
 static struct blockdev *write_large(uint64_t disk_bytes, unsigned step)
 {
     struct blockdev *file =
-        member("large", round_up(disk_bytes / step, GIB) + disk_bytes / 512 + GIB);
+        member("large", round_up(disk_bytes / step, GIB) + disk_bytes / 512 + 2 * GIB);
     struct writer_plan plan = {.file = file, .image = {.size_bytes = disk_bytes}};
     struct error err = {0};
     struct writer w;
@@ -546,11 +574,75 @@ static void measure_check(void)
     free(result);
 }
 
+/* The longest that a guest waits who reads and writes all the time. */
+struct guest {
+    struct blockdev *dev;
+    bool stop;
+    double longest_ns;
+    struct co_event ended;
+};
+
+static void run_guest(void *arg)
+{
+    struct guest *g = arg;
+    void *buf = aligned_alloc(4096, SMALL_BYTES);
+
+    memset(buf, 'x', SMALL_BYTES);
+    for (uint64_t i = 0; !g->stop; i++) {
+        uint64_t offset = i * 40503 % (g->dev->size_bytes / SMALL_BYTES) * SMALL_BYTES;
+        double start = now_ns(CLOCK_MONOTONIC), took;
+
+        if (i % 2)
+            must(blockdev_read(g->dev, buf, offset, SMALL_BYTES), NULL);
+        else
+            must(blockdev_write(g->dev, buf, offset, SMALL_BYTES, 0), NULL);
+        took = now_ns(CLOCK_MONOTONIC) - start;
+        g->longest_ns = MAX(g->longest_ns, took);
+        co_yield ();
+    }
+    free(buf);
+    co_event_set(&g->ended);
+}
+
+static void measure_snapshot(uint64_t disk_bytes)
+{
+    struct blockdev *file = write_large(disk_bytes, 1);
+    struct error err = {0};
+    struct guest guest = {0};
+    double open_ms, start, create_ms, delete_ms;
+    struct qcow2 *q = open_large(file, &open_ms);
+
+    guest.dev = qcow2_blockdev(q);
+    co_event_init(&guest.ended);
+    must(co_start("guest", run_guest, &guest), NULL);
+    start = now_ns(CLOCK_MONOTONIC);
+    must(qcow2_snapshot_create(q, "one", &err), &err);
+    create_ms = (now_ns(CLOCK_MONOTONIC) - start) / 1e6;
+    start = now_ns(CLOCK_MONOTONIC);
+    must(qcow2_snapshot_delete(q, "one", &err), &err);
+    delete_ms = (now_ns(CLOCK_MONOTONIC) - start) / 1e6;
+    guest.stop = true;
+    co_event_wait(&guest.ended);
+    printf("%3llu GiB allocated: snapshot create %.1f ms, delete %.1f ms; a guest waits at most "
+           "%.1f ms\n",
+        (unsigned long long)(disk_bytes / GIB), create_ms, delete_ms, guest.longest_ns / 1e6);
+    fflush(stdout);
+    must(qcow2_close(q), NULL);
+    blockdev_close(file);
+}
+
+static void measure_snapshots(void)
+{
+    measure_snapshot(4 * GIB);
+    measure_snapshot(16 * GIB);
+    measure_snapshot(100 * GIB);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } sections[] = {{"map", measure_map}, {"io", measure_io}, {"clusters", measure_clusters},
-    {"large", measure_large}, {"check", measure_check}};
+    {"large", measure_large}, {"check", measure_check}, {"snapshots", measure_snapshots}};
 
 static void run(void *arg)
 {
