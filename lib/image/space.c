@@ -92,7 +92,7 @@ static uint64_t wanted_bytes(struct qcow2 *q)
     used = (q->clusters.count << q->g.cluster_bits) - free;
     spin_unlock(&q->clusters.lock);
     reserve = atomic_load(&q->space.reserve) << q->g.cluster_bits;
-    want = used + q->options.ahead_bytes;
+    want = used + (is_short(q, free) ? q->options.ahead_bytes : free);
     if (!q->header.snapshot_count)
         want = MIN(want, MAX(most_bytes(q), used + 16 * cluster_bytes(q)));
     want = MAX(want, used + reserve);
