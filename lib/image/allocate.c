@@ -171,43 +171,84 @@ static int find_place(struct allocation *a)
     return rc;
 }
 
-/* [from, to) of the guest's disk, as it reads now, to where it will be. Zeros need not go where
- * zeros are. */
-static int fill(struct allocation *a, uint64_t from, uint64_t to, uint8_t *buf)
+/* [from, to) of the guest's disk, as it reads now. *length: of it; 0: zeros, where zeros are. */
+static int read_around(
+    const struct allocation *a, uint64_t from, uint64_t to, uint8_t *buf, uint64_t *length)
 {
     struct iovec iov = {buf, to - from};
     struct map_piece p;
-    int rc = map_find(a->q, from, to - from, &p);
+    int rc = 0;
 
+    *length = 0;
+    if (from == to)
+        return 0;
+    rc = map_find(a->q, from, to - from, &p);
     if (rc)
         return rc;
     if (a->fresh && p.length == to - from &&
         (p.kind == QCOW2_READS_ZERO || (p.kind == QCOW2_BACKED && !a->q->backing)))
         return 0;
-    rc = image_read_inside(a->q, &iov, 1, from, to - from);
-    if (rc)
-        return rc;
-    return blockdev_write(a->q->file, buf, a->host + (from - a->start), to - from, BLOCK_STABLE);
+    *length = to - from;
+    return image_read_inside(a->q, &iov, 1, from, to - from);
 }
 
-/* The subclusters that the write covers in part, or not at all though the whole cluster moves. */
-static int fill_ends(struct allocation *a)
-{
-    uint64_t end = a->offset + a->length;
-    uint64_t bytes = MAX(a->offset - a->start, a->end - end);
+/* What the claim has before and behind the data: subclusters that the write covers in part, or not
+ * at all though the whole cluster moves. */
+struct around {
     uint8_t *buf;
+    uint64_t bytes;      /* of buf */
+    uint64_t head, tail; /* written with the data, which stand between the two */
+    uint8_t *tail_at;
+};
+
+/* So much data are read in vain rather than that what is around them takes two requests. */
+#define BETWEEN_BYTES (UINT64_C(64) << 10)
+
+static int read_both(const struct allocation *a, struct around *r)
+{
+    uint64_t end = a->offset + a->length, head = a->offset - a->start, all;
+    int rc;
+
+    if (head && end < a->end && a->length <= BETWEEN_BYTES) {
+        rc = read_around(a, a->start, a->end, r->buf, &all);
+        r->head = all ? head : 0;
+        r->tail = all ? a->end - end : 0;
+        r->tail_at = r->buf + head + a->length;
+        return rc;
+    }
+    r->tail_at = r->buf + round_up(head, 4096);
+    rc = read_around(a, a->start, a->offset, r->buf, &r->head);
+    return rc ? rc : read_around(a, end, a->end, r->tail_at, &r->tail);
+}
+
+/* The data and what is around them, in one. */
+static int write_with(const struct allocation *a, const struct around *r)
+{
+    struct iovec iov[IOV_SEGMENTS_MAX + 2];
+    int count = 0;
+
+    if (r->head)
+        iov[count++] = (struct iovec){r->buf, r->head};
+    count += iov_slice(iov + count, a->iov, a->iov_count, 0, a->length);
+    if (r->tail)
+        iov[count++] = (struct iovec){r->tail_at, r->tail};
+    return blockdev_writev(a->q->file, iov, count, a->host + (a->offset - a->start) - r->head, 0);
+}
+
+static int write_data(const struct allocation *a)
+{
+    uint64_t around = (a->end - a->start) - a->length;
+    struct around r = {.bytes = around ? around + BETWEEN_BYTES : 0};
     int rc = 0;
 
-    if (!bytes)
-        return 0;
-    buf = io_buffer_get(bytes);
-    if (!buf)
-        return -ENOMEM;
-    if (a->start < a->offset)
-        rc = fill(a, a->start, a->offset, buf);
-    if (!rc && end < a->end)
-        rc = fill(a, end, a->end, buf);
-    io_buffer_put(buf, bytes);
+    if (around) {
+        r.buf = io_buffer_get(r.bytes);
+        rc = r.buf ? read_both(a, &r) : -ENOMEM;
+    }
+    if (!rc)
+        rc = write_with(a, &r);
+    if (r.buf)
+        io_buffer_put(r.buf, r.bytes);
     return rc;
 }
 
@@ -258,25 +299,13 @@ static int publish(struct allocation *a)
 
 static int write_and_publish(struct allocation *a)
 {
-    int rc = fill_ends(a);
+    int rc = write_data(a);
 
-    if (!rc)
-        rc = blockdev_writev(a->q->file, a->iov, a->iov_count, a->host + (a->offset - a->start), 0);
     if (!rc)
         rc = publish(a);
     if (rc && a->replace && a->count)
         clusters_give_back(a->q, a->first, a->count);
     return rc;
-}
-
-/* The part of the guest's data that the claim ended up with. */
-static int write_part(struct allocation *a)
-{
-    struct iovec slices[IOV_SEGMENTS_MAX];
-
-    a->iov_count = iov_slice(slices, a->iov, a->iov_count, 0, a->length);
-    a->iov = slices;
-    return write_and_publish(a);
 }
 
 /* Copying up: what stands there, instead of a guest's data. Zeros are not worth a place. */
@@ -318,7 +347,7 @@ static int allocate(
     if (!rc && same && !zero)
         rc = find_place(a);
     if (!rc && same && !zero)
-        rc = is_unsettled(a, piece, settled) ? -ESTALE : write_part(a);
+        rc = is_unsettled(a, piece, settled) ? -ESTALE : write_and_publish(a);
     range_lock_release(&a->q->claims, &a->claim);
     if (rc == -EAGAIN)
         return 0; /* somebody was quicker: the caller looks again */
