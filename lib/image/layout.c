@@ -126,7 +126,8 @@ int layout_give_up(struct layout *l, uint64_t offset, uint64_t bytes)
     return freed_add(&l->old, offset >> l->q->g.cluster_bits, clusters_for(l->q, bytes));
 }
 
-/* Its bytes as they will be on the disk; where to; false: they are there already. */
+/* Its bytes as they will be on the disk; where to; false: they are there already. One that differs
+ * from the disk moves: what stands there would not fit the refcounts any more. */
 static bool settle_table(
     struct layout *l, unsigned index, layout_fix *fix, uint8_t *copy, uint64_t *to, uint64_t *from)
 {
@@ -137,7 +138,7 @@ static bool settle_table(
     if (!t)
         return false;
     memcpy(copy, t->bytes, cluster_bytes(l->q));
-    move = fix(l->q, copy) || !(slot->word & QCOW2_COPIED);
+    move = fix(l->q, copy) || dirty_any(&t->dirty) || !(slot->word & QCOW2_COPIED);
     if (!move && !t->whole)
         return false;
     *to = t->host_offset;
