@@ -59,6 +59,13 @@ static bool is_clean(const struct l2_table *t)
     return !t->listed && !t->writing && !t->whole;
 }
 
+static bool too_many(struct qcow2 *q)
+{
+    return atomic_load(&q->map.tables) >= atomic_load(&q->map.tables_max);
+}
+
+/* Asks again under the lock: who gathers all tables (layout.c) raises the limit, then looks whether
+ * each is there. */
 static bool evict_one(struct qcow2 *q, unsigned index)
 {
     struct map_shard *shard = map_shard(q, index);
@@ -66,7 +73,7 @@ static bool evict_one(struct qcow2 *q, unsigned index)
 
     spin_lock(&shard->lock);
     t = q->map.slots[index].table;
-    if (t && (t->used || !is_clean(t))) {
+    if (t && (t->used || !is_clean(t) || !too_many(q))) {
         t->used = false;
         t = NULL;
     }
@@ -84,7 +91,7 @@ void table_evict(struct qcow2 *q)
 {
     unsigned steps = MIN(2 * q->map.count, MAX(EVICT_STEPS, q->map.count / 8));
 
-    while (steps-- && atomic_load(&q->map.tables) >= atomic_load(&q->map.tables_max))
+    while (steps-- && too_many(q))
         evict_one(q, atomic_fetch_add(&q->map.hand, 1) % q->map.count);
 }
 
