@@ -71,26 +71,26 @@ static const uint8_t *reverted_to(void)
     return image->change.kind == CHANGE_REVERT ? image_contents[image->change.index] : NULL;
 }
 
+static void note_done(struct check_qcow2 *c)
+{
+    if (image->change.kind == CHANGE_CREATE)
+        note_created(c);
+    else if (image->change.kind == CHANGE_DELETE)
+        note_deleted();
+    else
+        note_size(reverted_to());
+    image->change.kind = CHANGE_NONE;
+}
+
 static void done(void)
 {
     struct check_qcow2 c = {0};
 
-    switch (image->change.kind) {
-    case CHANGE_CREATE:
-        if (image_examine(&c))
-            note_created(&c);
-        check_qcow2_free(&c);
-        break;
-    case CHANGE_DELETE:
-        note_deleted();
-        break;
-    default:
-        note_size(reverted_to());
-        break;
-    }
+    if (image_examine(&c))
+        note_done(&c);
+    check_qcow2_free(&c);
     if (sim->failure[0])
         sim_fail("%s", sim->failure);
-    image->change.kind = CHANGE_NONE;
 }
 
 /* It was not done, and will not be. */
@@ -120,21 +120,16 @@ void image_change_settle(struct check_qcow2 *c)
 {
     if (image->change.kind == CHANGE_NONE)
         return;
-    if (!is_done(c)) /* a write under way is the model's */
-        image->change.kind = CHANGE_NONE;
-    else if (image->change.kind == CHANGE_CREATE)
-        note_created(c);
-    else if (image->change.kind == CHANGE_DELETE)
-        note_deleted();
+    if (is_done(c))
+        note_done(c);
     else
-        note_size(reverted_to());
-    image->change.kind = CHANGE_NONE;
+        not_done();
 }
 
 /* --- what is done --- */
 
-/* A failure where nothing is broken, or full, is one. One that the disk does not show as such
- * leaves an image that is of no use until it is opened again: so long the change is under way. */
+/* A failure where nothing is broken, or full, is one. After an I/O error it is the next machine
+ * that finds whether the change was done: so long it is under way. */
 static void end(int rc, const struct error *err, bool may_refuse)
 {
     struct check_qcow2 c = {0};
@@ -146,11 +141,12 @@ static void end(int rc, const struct error *err, bool may_refuse)
         done();
         return;
     }
-    if (!image_examine(&c))
-        sim_fail("%s", sim->failure);
-    if (rc != -EIO || !(is_done(&c) || image->change.kind == CHANGE_REVERT))
-        not_done();
+    if (rc == -EIO)
+        return;
+    if (!image_examine(&c) || is_done(&c))
+        sim_fail("refused, and done: %s", sim->failure);
     check_qcow2_free(&c);
+    not_done();
 }
 
 /* As many as the image's refcounts can count. */
