@@ -345,17 +345,26 @@ int commit_write(struct commit *c)
     return rc ? rc : blockdev_flush(c->q->file);
 }
 
+static int flush_all(struct qcow2 *q)
+{
+    int rc = atomic_load(&q->sinking) ? blockdev_flush(q->backing) : 0;
+
+    return rc ? rc : blockdev_flush(q->file);
+}
+
 int commit_locked(struct qcow2 *q, bool all)
 {
     struct commit c;
-    int rc;
+    int rc = 0;
 
     if (atomic_load(&q->broken))
         return -EIO;
     if (!atomic_load(&q->map.changed) && !all)
-        return blockdev_flush(q->file);
+        return flush_all(q);
     commit_begin(&c, q);
     rc = commit_capture(&c);
+    if (!rc && atomic_load(&q->sinking)) /* before the map that lets it show */
+        rc = blockdev_flush(q->backing);
     if (!rc)
         rc = commit_write(&c);
     commit_end(&c, rc);

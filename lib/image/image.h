@@ -131,6 +131,7 @@ struct qcow2 {
     struct map map;
     struct clusters clusters;
     struct space space;
+    _Atomic bool sinking; /* writes go to the backing (sink.c); changes with the gate closed */
     _Atomic bool closing;
     struct reaper reaper;
 };
@@ -309,6 +310,11 @@ void reaper_init(struct qcow2 *q);
 /* Takes the runs over. Never fails: without memory it does the work at once. */
 void reaper_add(struct qcow2 *q, struct freed *freed);
 void reaper_end(struct qcow2 *q);
+
+/* sink.c, inside a visit: nothing of the image is above that part of the backing on return. Or of
+ * some of it: *offset goes on. */
+int image_sink_range(struct qcow2 *q, uint64_t offset, uint64_t length);
+int image_sink_some(struct qcow2 *q, uint64_t *offset, uint64_t length);
 
 /* read.c, write.c, zero.c: the guest's requests. */
 int image_read(

@@ -41,15 +41,15 @@ static void init(struct writing *w, struct qcow2 *q, const struct iovec *iov, in
     w->slices_used = 0;
 }
 
-/* It stands in the file, to be written there. */
-static void add(struct writing *w, uint64_t offset, uint64_t length)
+/* To be written there. */
+static void add(struct writing *w, struct blockdev *dev, uint64_t offset, uint64_t length)
 {
     struct iovec *slices = &w->slices[w->slices_used];
     struct block_op *op = &w->ops[w->count++];
 
     *op = (struct block_op){.kind = BLOCK_WRITE,
         .flags = w->flags,
-        .dev = w->q->file,
+        .dev = dev,
         .iov = w->iov,
         .iov_count = w->iov_count,
         .offset = offset,
@@ -96,7 +96,7 @@ static int write_inside(struct writing *w)
         if (rc)
             break;
         if (p.kind == QCOW2_DATA && !p.shared) {
-            add(w, p.host, p.length);
+            add(w, q->file, p.host, p.length);
             if (w->count == BATCH || w->done == w->length)
                 rc = run(w);
         } else {
@@ -108,6 +108,18 @@ static int write_inside(struct writing *w)
     return rc;
 }
 
+/* To the backing, once nothing is above it: as the image sinks. */
+static int write_through(struct writing *w)
+{
+    struct qcow2 *q = w->q;
+    int rc = image_sink_range(q, w->start, w->length);
+
+    if (rc)
+        return rc;
+    add(w, q->backing, w->start, w->length);
+    return run(w);
+}
+
 /* From the last piece that is surely done: what was gathered and not run is gathered again. */
 static int visit_and_write(struct writing *w)
 {
@@ -115,7 +127,12 @@ static int visit_and_write(struct writing *w)
     int rc;
 
     visit_begin(w->q, &v);
-    rc = image_may_change(w->q) ? write_inside(w) : -EIO;
+    if (!image_may_change(w->q))
+        rc = -EIO;
+    else if (atomic_load_explicit(&w->q->sinking, memory_order_relaxed))
+        rc = write_through(w);
+    else
+        rc = write_inside(w);
     visit_end(w->q, &v);
     return rc;
 }

@@ -111,7 +111,9 @@ static int zero_some(struct zeroing *z, uint64_t *from, uint64_t end, bool *writ
 
     visit_begin(q, &v);
     range_lock_take(&q->claims, &claim, start, round_up(to, cluster_bytes(q)), false);
-    if (image_may_change(q))
+    if (atomic_load_explicit(&q->sinking, memory_order_relaxed))
+        rc = -EAGAIN; /* since a moment ago */
+    else if (image_may_change(q))
         rc = zero_claimed(z, from, to, write);
     range_lock_release(&q->claims, &claim);
     visit_end(q, &v);
@@ -183,16 +185,48 @@ static int zero(struct zeroing *z, uint64_t offset, uint64_t length, unsigned fl
     return rc;
 }
 
+/* The backing's business, as the image sinks. *done: it does, and it has been. */
+static int zero_through(
+    struct zeroing *z, uint64_t offset, uint64_t length, unsigned flags, bool *done)
+{
+    struct qcow2 *q = z->q;
+    struct visit v;
+    int rc = 0;
+
+    visit_begin(q, &v);
+    *done = atomic_load_explicit(&q->sinking, memory_order_relaxed);
+    if (*done)
+        rc = image_may_change(q) ? image_sink_range(q, offset, length) : -EIO;
+    if (*done && !rc)
+        rc = z->discard ? blockdev_discard(q->backing, offset, length)
+                        : blockdev_write_zeroes(q->backing, offset, length, flags);
+    visit_end(q, &v);
+    return rc;
+}
+
+static int zero_either(struct zeroing *z, uint64_t offset, uint64_t length, unsigned flags)
+{
+    bool done = false;
+    int rc;
+
+    do {
+        rc = z->q->backing ? zero_through(z, offset, length, flags, &done) : 0;
+        if (!rc && !done)
+            rc = zero(z, offset, length, flags);
+    } while (rc == -EAGAIN);
+    return rc;
+}
+
 int image_discard(struct blockdev *d, uint64_t offset, uint64_t length)
 {
     struct zeroing z = {.q = qcow2_of(d), .unmap = true, .discard = true};
 
-    return zero(&z, offset, length, 0);
+    return zero_either(&z, offset, length, 0);
 }
 
 int image_write_zeroes(struct blockdev *d, uint64_t offset, uint64_t length, unsigned flags)
 {
     struct zeroing z = {.q = qcow2_of(d), .unmap = flags & BLOCK_MAY_UNMAP};
 
-    return zero(&z, offset, length, flags);
+    return zero_either(&z, offset, length, flags);
 }

@@ -5,7 +5,8 @@
 
 extern CU_TestInfo bitmaps_tests[], check_tests[], compact_tests[], compress_tests[], copy_tests[],
     create_tests[], entry_tests[], geometry_tests[], image_tests[], header_tests[], load_tests[],
-    refcount_tests[], save_tests[], snapshot_table_tests[], snapshot_tests[], source_tests[];
+    refcount_tests[], save_tests[], sink_tests[], snapshot_table_tests[], snapshot_tests[],
+    source_tests[];
 
 int main(int argc, char **argv)
 {
@@ -22,6 +23,7 @@ int main(int argc, char **argv)
         {.pName = "load", .pTests = load_tests},
         {.pName = "refcount", .pTests = refcount_tests},
         {"save", scratch_begin, scratch_end, NULL, NULL, save_tests},
+        {.pName = "sink", .pTests = sink_tests},
         {.pName = "snapshot", .pTests = snapshot_tests},
         {"snapshot-table", scratch_begin, scratch_end, NULL, NULL, snapshot_table_tests},
         {"source", scratch_begin, scratch_end, NULL, NULL, source_tests},
