@@ -11,6 +11,7 @@
 #include "block/fault.h"
 #include "block/member.h"
 #include "disk.h"
+#include "image/check.h"
 #include "image/copy.h"
 #include "unit.h"
 
@@ -201,6 +202,71 @@ static void beside_another(void)
     blockdev_close(from);
 }
 
+/* The disk of the image that is in the file now, which is whole. */
+static void digest_of_image(struct blockdev *file, uint8_t digest[DIGEST_BYTES])
+{
+    const struct qcow2_options options = {.read_only = true};
+    struct check_result *result = calloc(1, sizeof *result);
+    struct qcow2 *q = NULL;
+
+    memset(digest, 0, DIGEST_BYTES);
+    CU_ASSERT_EQUAL(qcow2_check(file, 0, NULL, NULL, result, NULL), 0);
+    CU_ASSERT(check_is_clean(result) && result->found[CHECK_LEAK] == 0);
+    free(result);
+    CU_ASSERT_EQUAL(qcow2_open(&q, file, "image", &options, NULL), 0);
+    if (!q)
+        return;
+    CU_ASSERT_EQUAL(digest_disk(qcow2_blockdev(q), 5 * MiB, digest, NULL, NULL, NULL), 0);
+    qcow2_close(q);
+}
+
+/* It ends at any write or flush: there is the old image. The header is the last to be written, when
+ * all else is durable. */
+static void cut_off_beside_another(void)
+{
+    struct blockdev *old = disk_sparse(5 * MiB, 512), *new = disk_sparse(5 * MiB, 512),
+                    *file = NULL;
+    struct save_plan plan = {.from = old, .to.image = {.size_bytes = 5 * MiB}, .compress = true};
+    uint8_t before[DIGEST_BYTES], wanted[DIGEST_BYTES], is[DIGEST_BYTES];
+    struct fault_record records[256];
+    uint64_t end_bytes = 0;
+    unsigned n;
+    int rc = -EIO;
+
+    disk_fill(new, 4);
+    CU_ASSERT_EQUAL(digest_disk(old, 5 * MiB, before, NULL, NULL, NULL), 0);
+    CU_ASSERT_EQUAL(member_memory("memory", 16 * MiB, 512, &file), 0);
+    CU_ASSERT_EQUAL(fault_create(file, &file), 0);
+    plan.to.file = file;
+    CU_ASSERT_EQUAL(save_qcow2(&plan, &plan.to.first_bytes, NULL), 0);
+    plan.from = new;
+    CU_ASSERT_EQUAL(digest_disk(new, 5 * MiB, wanted, NULL, NULL, NULL), 0);
+    for (unsigned skip = 0; rc && skip < 200; skip++) {
+        fault_add(file, &(struct fault_rule){.kind = BLOCK_WRITE, .skip = skip, .error = -EIO});
+        fault_log_clear(file);
+        rc = save_qcow2(&plan, &end_bytes, NULL);
+        fault_clear(file);
+        if (rc) {
+            CU_ASSERT_EQUAL(rc, -EIO);
+            digest_of_image(file, is);
+            CU_ASSERT_EQUAL(memcmp(is, before, sizeof is), 0);
+        }
+    }
+    CU_ASSERT_EQUAL(rc, 0);
+    n = fault_log(file, records, 256);
+    CU_ASSERT(n > 3 && n <= 256);
+    CU_ASSERT(records[n - 1].kind == BLOCK_WRITE && records[n - 1].offset == 0);
+    CU_ASSERT(records[n - 1].flags & BLOCK_FUA);
+    CU_ASSERT_EQUAL(records[n - 2].kind, BLOCK_FLUSH);
+    for (unsigned i = 0; i < n - 1; i++)
+        CU_ASSERT(records[i].kind != BLOCK_WRITE || records[i].offset >= plan.to.first_bytes);
+    digest_of_image(file, is);
+    CU_ASSERT_EQUAL(memcmp(is, wanted, sizeof is), 0);
+    blockdev_close(file);
+    blockdev_close(old);
+    blockdev_close(new);
+}
+
 static void no_room(void)
 {
     struct blockdev *from = disk_sparse(5 * MiB, 512), *file = new_file("image", 2 * MiB);
@@ -245,11 +311,13 @@ RUN(refcount_orders)
 RUN(mixed)
 RUN(large)
 RUN(beside_another)
+RUN(cut_off_beside_another)
 RUN(no_room)
 RUN(refused)
 
 CU_TestInfo save_tests[] = {{"clusters, subclusters, compression", test_all_formats},
     {"refcounts of all widths", test_refcount_orders},
     {"compressible and not by turns", test_mixed}, {"64 TiB", test_large},
-    {"beside another image", test_beside_another}, {"no room", test_no_room},
+    {"beside another image", test_beside_another},
+    {"cut off beside another image", test_cut_off_beside_another}, {"no room", test_no_room},
     {"plans that cannot be", test_refused}, CU_TEST_INFO_NULL};
