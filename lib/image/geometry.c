@@ -9,7 +9,9 @@ void qcow2_geometry_init(struct qcow2_geometry *g, const struct qcow2_header *h)
     bool extended = h->incompatible & QCOW2_EXTENDED_L2;
     unsigned entry_bits = extended ? 4 : 3;
 
-    *g = (struct qcow2_geometry){.cluster_bits = h->cluster_bits,
+    *g = (struct qcow2_geometry){.version = h->version,
+        .compression = h->compression,
+        .cluster_bits = h->cluster_bits,
         .extended = extended,
         .subcluster_bits = extended ? h->cluster_bits - 5 : h->cluster_bits,
         .l2_entry_bits = entry_bits,

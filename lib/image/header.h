@@ -77,6 +77,8 @@ struct qcow2_header {
 
 /* What follows from it. */
 struct qcow2_geometry {
+    unsigned version;
+    enum qcow2_compression compression;
     unsigned cluster_bits;
     bool extended;                /* 16-byte L2 entries with subclusters */
     unsigned subcluster_bits;     /* cluster_bits without them */

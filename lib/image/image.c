@@ -238,6 +238,8 @@ static int open_parts(struct qcow2 *q, struct error *err)
     int rc;
 
     qcow2_geometry_init(&q->g, &q->header);
+    atomic_store(&q->snapshot_count, q->header.snapshot_count);
+    atomic_store(&q->corrupt, q->header.incompatible & QCOW2_CORRUPT);
     rc = q->options.snapshot ? choose_snapshot(q, err) : 0;
     if (!rc)
         rc = refuse(q, err);
@@ -346,8 +348,8 @@ void qcow2_status(struct qcow2 *q, struct qcow2_status *s)
     uint64_t blocks = 0;
 
     *s = (struct qcow2_status){.size_bytes = q->dev.size_bytes,
-        .corrupt = atomic_load(&q->corrupt) || q->header.incompatible & QCOW2_CORRUPT,
-        .snapshots = q->header.snapshot_count};
+        .corrupt = atomic_load(&q->corrupt),
+        .snapshots = atomic_load(&q->snapshot_count)};
     spin_lock(&c->lock);
     s->file_bytes = c->count << q->g.cluster_bits;
     s->free_bytes = c->free << q->g.cluster_bits;

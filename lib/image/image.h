@@ -119,6 +119,7 @@ struct qcow2 {
     struct qcow2_header header; /* as on the disk */
     struct qcow2_geometry g;
     struct qcow2_snapshot *snapshots; /* header.snapshot_count */
+    _Atomic uint32_t snapshot_count;  /* of the header, for those who do not hold control */
     _Atomic bool corrupt;
     _Atomic bool broken;      /* memory and disk differ: opening it again mends it */
     _Atomic bool marked;      /* the disk says that it is in use */

@@ -77,7 +77,7 @@ static bool continues(const struct map_piece *p, const struct map_piece *next)
 
 static bool is_valid(const struct qcow2 *q, struct qcow2_entry e)
 {
-    return !qcow2_l2_entry_fault(&q->g, q->header.version, e, q->file->size_bytes);
+    return !qcow2_l2_entry_fault(&q->g, q->g.version, e, q->file->size_bytes);
 }
 
 /* Under the shard's lock. -EIO: an entry that cannot be. */

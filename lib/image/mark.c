@@ -19,6 +19,12 @@ static int put_sector(struct qcow2 *q, const uint8_t *sector)
     return rc ? rc : blockdev_flush(q->file);
 }
 
+static void adopt(struct qcow2 *q, const struct qcow2_header *h)
+{
+    q->header = *h;
+    atomic_store(&q->snapshot_count, h->snapshot_count);
+}
+
 /* A write that failed may have been done all the same: so the old header is put back. */
 int header_write(struct qcow2 *q, const struct qcow2_header *h)
 {
@@ -33,7 +39,7 @@ int header_write(struct qcow2 *q, const struct qcow2_header *h)
         return rc;
     rc = put_sector(q, sector);
     if (!rc)
-        q->header = *h;
+        adopt(q, h);
     else if (put_sector(q, old))
         atomic_store(&q->broken, true); /* nobody knows which of the two the disk has */
     return rc;
@@ -94,7 +100,7 @@ void image_corrupt(struct qcow2 *q)
 {
     if (atomic_load(&q->broken))
         return;
-    if (atomic_exchange(&q->corrupt, true) || q->options.read_only || q->header.version < 3)
+    if (atomic_exchange(&q->corrupt, true) || q->options.read_only || q->g.version < 3)
         return;
     co_event_clear(&q->reported);
     if (co_start("qcow2-corrupt", write_corrupt, q) < 0)

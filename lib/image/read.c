@@ -97,7 +97,7 @@ static int read_packed(struct reading *r, const struct map_piece *p)
 {
     struct qcow2 *q = r->q;
     uint64_t offset, length, inside = (r->start + r->done) & (cluster_bytes(q) - 1);
-    struct unpacking u = {.how = q->header.compression, .to_bytes = cluster_bytes(q)};
+    struct unpacking u = {.how = q->g.compression, .to_bytes = cluster_bytes(q)};
     int rc = -ENOMEM;
 
     qcow2_entry_packed(&q->g, p->entry, &offset, &length);

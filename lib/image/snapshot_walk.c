@@ -11,7 +11,7 @@ static int check_table(const struct qcow2 *q, const uint8_t *table)
     for (unsigned i = 0; i < 1u << q->g.l2_bits; i++) {
         struct qcow2_entry e = qcow2_entry_get(&q->g, table, i);
 
-        if (qcow2_l2_entry_fault(&q->g, q->header.version, e, q->file->size_bytes))
+        if (qcow2_l2_entry_fault(&q->g, q->g.version, e, q->file->size_bytes))
             return -EIO;
     }
     return 0;

@@ -55,12 +55,11 @@ static void set_starving(struct qcow2 *q, bool starving)
 
 /* Bytes that all of the guest's disk needs, with the map and refcounts: more will not be asked for
  * without snapshots. */
-static uint64_t most_bytes(const struct qcow2 *q)
+static uint64_t most_bytes(const struct qcow2 *q, uint64_t table_bytes)
 {
     uint64_t clusters = div_round_up(q->dev.size_bytes, cluster_bytes(q));
-    uint64_t tables = (clusters >> q->g.l2_bits) + 1;
-    uint64_t all = clusters + tables + (8 * (uint64_t)q->map.count >> q->g.cluster_bits) + 8 +
-                   q->header.reftable_clusters;
+    uint64_t tables = qcow2_l1_entries(&q->g, q->dev.size_bytes);
+    uint64_t all = clusters + tables + ((8 * tables + table_bytes) >> q->g.cluster_bits) + 10;
 
     all += 2 * (all >> q->g.refcount_block_bits) + 2;
     return all << q->g.cluster_bits;
@@ -85,16 +84,17 @@ static bool is_short(const struct qcow2 *q, uint64_t free_bytes)
 /* How long the file should be; 0: as it is. */
 static uint64_t wanted_bytes(struct qcow2 *q)
 {
-    uint64_t free, used, want, reserve;
+    uint64_t free, used, want, reserve, table_bytes;
 
     spin_lock(&q->clusters.lock);
     free = q->clusters.free << q->g.cluster_bits;
     used = (q->clusters.count << q->g.cluster_bits) - free;
+    table_bytes = 8 * q->clusters.block_count;
     spin_unlock(&q->clusters.lock);
     reserve = atomic_load(&q->space.reserve) << q->g.cluster_bits;
     want = used + (is_short(q, free) ? q->options.ahead_bytes : free);
-    if (!q->header.snapshot_count)
-        want = MIN(want, MAX(most_bytes(q), used + 16 * cluster_bytes(q)));
+    if (!atomic_load(&q->snapshot_count))
+        want = MIN(want, MAX(most_bytes(q, table_bytes), used + 16 * cluster_bytes(q)));
     want = MAX(want, used + reserve);
     if (want <= used + free && (reserve || !has_waiters(q)))
         return 0;
