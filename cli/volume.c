@@ -88,7 +88,7 @@ const struct command volume_commands[] = {
         {{"size", "SIZE", "size_bytes", ARG_SIZE, false, "raw: rounded up to whole extents"},
             {"format", "FORMAT", "format", ARG_TEXT, false, "raw, or sparse"},
             {"cluster", "SIZE", "cluster_bytes", ARG_SIZE, false, "sparse: 128K unless given"},
-            {"from", "VG/OTHER", "from", ARG_TEXT, false,
+            {"from", "VG/OTHER[@SNAP]", "from", ARG_TEXT, false,
                 "a sparse clone, as large unless --size"}},
         .changes_disks = true, .show = show_volume, .run = create_volume},
     {"volume", "check", "volume.check", "Find what is wrong with a sparse volume, or repair it.",

@@ -28,7 +28,9 @@ int groups_find_volume(
     if (rc)
         return rc;
     *lv = vg_find_lv(v->vg, name);
-    return *lv ? 0 : error_set(err, ENOENT, "there is no volume %s in group %s", name, vg);
+    return *lv && !lv_has_tag(*lv, IMAGE_TAG_NEW)
+               ? 0
+               : error_set(err, ENOENT, "there is no volume %s in group %s", name, vg);
 }
 
 static void tell(struct daemon *d, const char *name, const char *what)

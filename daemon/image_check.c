@@ -41,7 +41,7 @@ static int refuse_repair(struct catalog_image *i, struct error *err)
     int rc = exports_refuse_exported(i->daemon, i->target, err);
 
     if (rc == 0)
-        rc = images_refuse_cloned(i->vg, i->lv, err);
+        rc = images_refuse_needed(i->vg, i->lv, err);
     return rc ? rc : image_refuse_busy(i, err);
 }
 

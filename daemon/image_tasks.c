@@ -86,16 +86,9 @@ static int start(struct catalog_image *i, const char *kind, const char *snapshot
 static int flatten(struct task *t, struct error *err)
 {
     struct catalog_image *i = container_of(t, struct image_task, task)->image;
-    char tag[80];
     int rc = qcow2_flatten(i->q, task_go_on, t, err);
 
-    if (rc)
-        return rc;
-    blockdev_unuse(i->below);
-    i->below = NULL;
-    i->backing = NULL;
-    snprintf(tag, sizeof tag, IMAGE_TAG_BACKING "%s", lv_find_tag(i->lv, IMAGE_TAG_BACKING));
-    return lv_remove_tag(i->lv, tag, 0, err);
+    return rc ? rc : image_leave_backing(i, err);
 }
 
 int image_flatten(struct catalog_image *i, bool dry, uint64_t *job_id, struct error *err)
@@ -133,27 +126,36 @@ static int delete_snapshot(struct task *t, struct error *err)
     return qcow2_snapshot_delete(it->image->q, it->snapshot, err);
 }
 
-static bool has_snapshot(const struct qcow2 *q, const char *name)
+int image_find_snapshot(
+    const struct catalog_image *i, const char *name, uint64_t *size_bytes, struct error *err)
 {
-    unsigned count = qcow2_snapshots(q, NULL, 0);
+    unsigned count = qcow2_snapshots(i->q, NULL, 0);
     struct qcow2_snapshot_status *list = calloc(count + 1, sizeof *list);
-    bool found = false;
+    int rc = list ? -ENOENT : -ENOMEM;
 
-    count = list ? qcow2_snapshots(q, list, count) : 0;
+    count = list ? qcow2_snapshots(i->q, list, count) : 0;
     for (unsigned k = 0; k < count; k++)
-        found |= !strcmp(list[k].name, name);
+        if (!strcmp(list[k].name, name)) {
+            *size_bytes = list[k].size_bytes;
+            rc = 0;
+        }
     free(list);
-    return found;
+    return rc == -ENOENT
+               ? error_set(err, ENOENT, "volume %s has no snapshot %.200s", i->target, name)
+               : rc;
 }
 
 int image_delete_snapshot(
     struct catalog_image *i, const char *name, bool dry, uint64_t *job_id, struct error *err)
 {
+    uint64_t size_bytes;
     int rc = image_refuse_busy(i, err);
 
     if (rc == 0)
         rc = image_refuse_unwritable(i, err);
-    if (rc == 0 && !has_snapshot(i->q, name))
-        rc = error_set(err, ENOENT, "volume %s has no snapshot %.200s", i->target, name);
+    if (rc == 0)
+        rc = image_find_snapshot(i, name, &size_bytes, err);
+    if (rc == 0)
+        rc = images_refuse_snapshot_cloned(i->vg, i->lv, name, err);
     return rc || dry ? rc : start(i, "snapshot-delete", name, delete_snapshot, job_id);
 }

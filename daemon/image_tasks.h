@@ -31,7 +31,9 @@ void image_stop_task(struct catalog_image *i);
 int image_flatten(struct catalog_image *i, bool dry, uint64_t *job_id, struct error *err);
 /* Gives the group back the extents that its image does not need. */
 int image_compact(struct catalog_image *i, bool dry, uint64_t *job_id, struct error *err);
-/* -ENOENT. */
+/* Of one that is open. -ENOENT. */
+int image_find_snapshot(
+    const struct catalog_image *i, const char *name, uint64_t *size_bytes, struct error *err);
 int image_delete_snapshot(
     struct catalog_image *i, const char *name, bool dry, uint64_t *job_id, struct error *err);
 

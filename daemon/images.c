@@ -51,15 +51,36 @@ struct catalog_image *images_clone_of(const struct catalog_vg *v, const struct l
     return NULL;
 }
 
+/* snapshot NULL: of any, and of the volume itself; empty: of the volume itself. */
+static int refuse_cloned(
+    const struct catalog_vg *v, const struct lv *lv, const char *snapshot, struct error *err)
+{
+    list_for_each (it, &v->images) {
+        const struct catalog_image *i = container_of(it, struct catalog_image, link);
+
+        if (i->backing == lv && (!snapshot || !strcmp(i->snapshot, snapshot)))
+            return error_set(err, EBUSY,
+                "%s was cloned from %s/%s%s%s, which must stay as it is (volume flatten, or "
+                "remove, the clone)",
+                i->target, vg_name(v->vg), lv_name(lv), *i->snapshot ? "@" : "", i->snapshot);
+    }
+    return 0;
+}
+
+int images_refuse_needed(const struct catalog_vg *v, const struct lv *lv, struct error *err)
+{
+    return refuse_cloned(v, lv, NULL, err);
+}
+
 int images_refuse_cloned(const struct catalog_vg *v, const struct lv *lv, struct error *err)
 {
-    const struct catalog_image *clone = images_clone_of(v, lv);
+    return refuse_cloned(v, lv, "", err);
+}
 
-    if (!clone)
-        return 0;
-    return error_set(err, EBUSY,
-        "%s was cloned from %s/%s, which must stay as it is (volume flatten, or remove, the clone)",
-        clone->target, vg_name(v->vg), lv_name(lv));
+int images_refuse_snapshot_cloned(
+    const struct catalog_vg *v, const struct lv *lv, const char *snapshot, struct error *err)
+{
+    return refuse_cloned(v, lv, snapshot, err);
 }
 
 void image_rename(struct catalog_image *i)
@@ -99,10 +120,23 @@ static int look_at_header(
     return rc;
 }
 
+/* A view of its own of what the backing's image keeps. */
+static int open_view(struct catalog_image *i, struct error *err)
+{
+    struct catalog_image *b = images_find(i->daemon, i->backing);
+    struct qcow2_options options = {.read_only = true, .snapshot = i->snapshot};
+
+    if (!b || !b->q)
+        return error_set(err, ENXIO, "the volume that has snapshot %s is not open", i->snapshot);
+    options.backing = b->below;
+    return qcow2_open(&i->view, b->file, b->target, &options, err);
+}
+
 static int find_backing(
     struct catalog_image *i, bool backed, struct blockdev **below, struct error *err)
 {
     bool tagged = lv_find_tag(i->lv, IMAGE_TAG_BACKING) != NULL;
+    int rc;
 
     *below = NULL;
     if (backed && !tagged)
@@ -114,7 +148,40 @@ static int find_backing(
     }
     if (!i->backing)
         return error_set(err, ENXIO, "the volume that it was cloned from is not there");
-    return images_device(i->daemon, i->backing, below, err);
+    if (!*i->snapshot)
+        return images_device(i->daemon, i->backing, below, err);
+    rc = open_view(i, err);
+    if (rc == 0)
+        *below = qcow2_blockdev(i->view);
+    return rc;
+}
+
+static void close_below(struct catalog_image *i, struct blockdev *below)
+{
+    if (below)
+        blockdev_unuse(below);
+    if (i->view)
+        qcow2_close(i->view);
+    i->view = NULL;
+}
+
+int image_leave_backing(struct catalog_image *i, struct error *err)
+{
+    static const char *const tags[] = {IMAGE_TAG_BACKING, IMAGE_TAG_SNAPSHOT};
+    int rc = 0;
+
+    close_below(i, i->below);
+    i->below = NULL;
+    i->backing = NULL;
+    for (unsigned k = 0; rc == 0 && k < ARRAY_LEN(tags); k++) {
+        const char *value = lv_find_tag(i->lv, tags[k]);
+        char tag[320];
+
+        snprintf(tag, sizeof tag, "%s%s", tags[k], value ? value : "");
+        if (value)
+            rc = lv_remove_tag(i->lv, tag, 0, err);
+    }
+    return rc;
 }
 
 static int open_image(
@@ -155,8 +222,8 @@ static int open_on_backing(struct catalog_image *i, struct error *err)
     rc = open_image(i, below, size_bytes, err);
     if (rc == 0)
         i->below = below;
-    else if (below)
-        blockdev_unuse(below);
+    else
+        close_below(i, below);
     return rc;
 }
 
@@ -192,8 +259,7 @@ int image_close(struct catalog_image *i)
     if (rc)
         log_error("volume %s: its image could not be closed well: %s", i->target, strerror(-rc));
     blockdev_unuse(i->file);
-    if (i->below)
-        blockdev_unuse(i->below);
+    close_below(i, i->below);
     i->below = NULL;
     return rc;
 }
@@ -217,6 +283,8 @@ static struct catalog_image *new_entry(
     i->vg = v;
     i->lv = lv;
     i->backing = find_uuid(s, lv_find_tag(lv, IMAGE_TAG_BACKING));
+    if (i->backing && lv_find_tag(lv, IMAGE_TAG_SNAPSHOT))
+        snprintf(i->snapshot, sizeof i->snapshot, "%.255s", lv_find_tag(lv, IMAGE_TAG_SNAPSHOT));
     co_mutex_init(&i->growing);
     co_event_init(&i->task_ended);
     image_rename(i);

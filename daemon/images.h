@@ -5,8 +5,9 @@
  * What cannot be opened keeps the reason. A clone is open only while what it was cloned from is.
  *
  * Tags of an LV: `ashlar.format=qcow2`; `ashlar.backing=UUID` (a clone: of the volume in the same
- * group that it builds upon; the name in the image is for people); `ashlar.new` as long as the
- * image is not whole: nobody has been told of such a volume, and it is removed when it is found.
+ * group that it builds upon; the name in the image is for people), with `ashlar.snapshot=NAME` of a
+ * snapshot of that; `ashlar.new` as long as the image is not whole: nobody has been told of such a
+ * volume, and it is removed when it is found.
  *
  * The caller holds the catalog's `change`, or `view` to look.
  *
@@ -27,9 +28,10 @@
 #include "image/qcow2.h"
 #include "lvm/vg.h"
 
-#define IMAGE_TAG         "ashlar.format=qcow2"
-#define IMAGE_TAG_NEW     "ashlar.new"
-#define IMAGE_TAG_BACKING "ashlar.backing="
+#define IMAGE_TAG          "ashlar.format=qcow2"
+#define IMAGE_TAG_NEW      "ashlar.new"
+#define IMAGE_TAG_BACKING  "ashlar.backing="
+#define IMAGE_TAG_SNAPSHOT "ashlar.snapshot="
 
 #define IMAGE_CHAIN_MAX 16 /* volumes that one reads through, itself included */
 
@@ -40,8 +42,10 @@ struct catalog_image {
     struct daemon *daemon;
     struct catalog_vg *vg;
     struct lv *lv;
-    struct lv *backing;            /* NULL: none */
-    struct qcow2 *q;               /* NULL: not open */
+    struct lv *backing; /* NULL: none */
+    char snapshot[256]; /* of the backing; empty: the backing as it is */
+    struct qcow2 *view; /* of that snapshot, beside the image that has it; NULL: none, not open */
+    struct qcow2 *q;    /* NULL: not open */
     struct blockdev *file, *below; /* in use while it is open; below NULL: no backing */
     bool read_only;
     struct task *task; /* image_tasks.c's, at work on it; NULL: none */
@@ -73,10 +77,15 @@ void image_rename(struct catalog_image *i);
 struct catalog_image *images_find(const struct daemon *d, const struct lv *lv);
 /* The guest's disk. -ENXIO... with why it cannot be used. */
 int images_device(struct daemon *d, struct lv *lv, struct blockdev **dev, struct error *err);
-/* The first that was cloned from it; NULL: none. */
+/* The first that was cloned from it, or from a snapshot of it; NULL: none. */
 struct catalog_image *images_clone_of(const struct catalog_vg *v, const struct lv *lv);
-/* -EBUSY while clones need it as it is. */
+/* -EBUSY while clones need it; while they need it as it is; while they need a snapshot of it. */
+int images_refuse_needed(const struct catalog_vg *v, const struct lv *lv, struct error *err);
 int images_refuse_cloned(const struct catalog_vg *v, const struct lv *lv, struct error *err);
+int images_refuse_snapshot_cloned(
+    const struct catalog_vg *v, const struct lv *lv, const char *snapshot, struct error *err);
+/* Its backing is needed no more: it is given up, and the tags that name it. */
+int image_leave_backing(struct catalog_image *i, struct error *err);
 
 /* image_space.c: how an image grows (its argument is the entry). */
 extern const struct qcow2_file_ops image_file_ops;

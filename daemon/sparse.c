@@ -19,8 +19,8 @@
 /* What a new image is made from. */
 struct recipe {
     struct qcow2_plan image;
-    char backing_name[CATALOG_NAME_MAX], backing_tag[80];
-    const char *tags[3];
+    char backing_name[CATALOG_NAME_MAX + 256], backing_tag[80], snapshot_tag[280];
+    const char *tags[4];
     unsigned tag_count;
     uint64_t lv_bytes;
 };
@@ -68,28 +68,64 @@ static int refuse_written(struct daemon *d, const char *target, struct error *er
     return 0;
 }
 
-/* What it is cloned from does not change any more, and is durable. */
-static int take_backing(struct daemon *d, struct catalog_vg *v, const struct volume_plan *plan,
-    struct recipe *r, struct error *err)
+/* The volume itself: it does not change any more, and is durable. */
+static int take_volume(
+    struct daemon *d, const struct volume_plan *plan, struct recipe *r, struct error *err)
 {
     struct blockdev *dev;
     int rc = images_device(d, plan->from, &dev, err);
 
+    if (rc == 0)
+        rc = refuse_written(d, r->backing_name, err);
     if (rc)
         return rc;
+    if (!r->image.size_bytes)
+        r->image.size_bytes = dev->size_bytes;
+    return plan->dry ? 0 : blockdev_flush(dev);
+}
+
+/* A snapshot of it, which is kept as long as it is needed. */
+static int take_snapshot(
+    struct daemon *d, const struct volume_plan *plan, struct recipe *r, struct error *err)
+{
+    const struct catalog_image *i = images_find(d, plan->from);
+    size_t length = strlen(r->backing_name);
+    uint64_t size_bytes;
+    int rc;
+
+    if (!i || !i->q)
+        return error_set(err, ENOENT, "%s has no snapshots that can be read", r->backing_name);
+    rc = image_refuse_busy(i, err);
+    if (rc == 0)
+        rc = image_find_snapshot(i, plan->snapshot, &size_bytes, err);
+    if (rc)
+        return rc;
+    snprintf(r->backing_name + length, sizeof r->backing_name - length, "@%s", plan->snapshot);
+    snprintf(r->snapshot_tag, sizeof r->snapshot_tag, IMAGE_TAG_SNAPSHOT "%s", plan->snapshot);
+    r->tags[r->tag_count++] = r->snapshot_tag;
+    if (!r->image.size_bytes)
+        r->image.size_bytes = size_bytes;
+    return 0;
+}
+
+static int take_backing(struct daemon *d, struct catalog_vg *v, const struct volume_plan *plan,
+    struct recipe *r, struct error *err)
+{
+    int rc;
+
     snprintf(r->backing_name, sizeof r->backing_name, "%s/%s", vg_name(v->vg), lv_name(plan->from));
+    if (chain_length(d, plan->from) >= IMAGE_CHAIN_MAX)
+        return error_set(err, ELOOP,
+            "%s is the last of a chain of %u clones, and more is not read through (volume flatten)",
+            r->backing_name, IMAGE_CHAIN_MAX);
+    rc = plan->snapshot ? take_snapshot(d, plan, r, err) : take_volume(d, plan, r, err);
+    if (rc)
+        return rc;
     snprintf(r->backing_tag, sizeof r->backing_tag, IMAGE_TAG_BACKING "%s", lv_uuid(plan->from));
     r->tags[r->tag_count++] = r->backing_tag;
     r->image.backing_name = r->backing_name;
     r->image.backing_format = images_find(d, plan->from) ? "qcow2" : "raw";
-    if (!r->image.size_bytes)
-        r->image.size_bytes = dev->size_bytes;
-    rc = refuse_written(d, r->backing_name, err);
-    if (rc == 0 && chain_length(d, plan->from) >= IMAGE_CHAIN_MAX)
-        rc = error_set(err, ELOOP,
-            "%s is the last of a chain of %u clones, and more is not read through (volume flatten)",
-            r->backing_name, IMAGE_CHAIN_MAX);
-    return rc || plan->dry ? rc : blockdev_flush(dev);
+    return 0;
 }
 
 static int write_recipe(struct daemon *d, struct catalog_vg *v, const struct volume_plan *plan,

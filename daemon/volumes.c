@@ -60,22 +60,15 @@ static int refuse_shrink(struct daemon *d, struct lv *lv, uint64_t size_bytes, s
         size_format(used_bytes, text, sizeof text), used_bytes);
 }
 
-/* By clones, or a job. */
-static int refuse_needed(const struct catalog_vg *v, const struct lv *lv,
-    const struct catalog_image *image, struct error *err)
-{
-    int rc = images_refuse_cloned(v, lv, err);
-
-    return rc || !image ? rc : image_refuse_busy(image, err);
-}
-
 int volumes_resize(struct daemon *d, struct catalog_vg *v, struct lv *lv, uint64_t size_bytes,
     bool force, bool dry, struct error *err)
 {
     struct catalog_image *image = images_find(d, lv);
     char buf[CATALOG_NAME_MAX], size[16];
-    int rc = refuse_needed(v, lv, image, err);
+    int rc = images_refuse_cloned(v, lv, err);
 
+    if (rc == 0 && image)
+        rc = image_refuse_busy(image, err);
     if (rc == 0 && size_bytes < volume_size_bytes(d, lv) && !force)
         rc = refuse_shrink(d, lv, size_bytes, err);
     if (rc == 0)
@@ -87,15 +80,25 @@ int volumes_resize(struct daemon *d, struct catalog_vg *v, struct lv *lv, uint64
     return rc;
 }
 
+/* By guests, clones, or a job. */
+static int refuse_used(struct daemon *d, const struct catalog_vg *v, const struct lv *lv,
+    const char *name, struct error *err)
+{
+    const struct catalog_image *image = images_find(d, lv);
+    int rc = exports_refuse_exported(d, name, err);
+
+    if (rc == 0)
+        rc = images_refuse_needed(v, lv, err);
+    return rc || !image ? rc : image_refuse_busy(image, err);
+}
+
 int volumes_remove(
     struct daemon *d, struct catalog_vg *v, struct lv *lv, bool dry, struct error *err)
 {
     struct catalog_image *image = images_find(d, lv);
     char buf[CATALOG_NAME_MAX];
-    int rc = exports_refuse_exported(d, target(v, lv_name(lv), buf), err);
+    int rc = refuse_used(d, v, lv, target(v, lv_name(lv), buf), err);
 
-    if (rc == 0)
-        rc = refuse_needed(v, lv, image, err);
     if (rc == 0)
         rc = image ? sparse_remove(image, dry, err) : lv_remove(lv, DRY(dry), err);
     if (rc == 0 && !dry)
@@ -108,10 +111,8 @@ int volumes_rename(struct daemon *d, struct catalog_vg *v, struct lv *lv, const 
 {
     struct catalog_image *image = images_find(d, lv);
     char buf[CATALOG_NAME_MAX];
-    int rc = exports_refuse_exported(d, target(v, lv_name(lv), buf), err);
+    int rc = refuse_used(d, v, lv, target(v, lv_name(lv), buf), err);
 
-    if (rc == 0)
-        rc = refuse_needed(v, lv, image, err);
     if (rc == 0)
         rc = lv_rename(lv, name, DRY(dry), err);
     if (rc || dry)

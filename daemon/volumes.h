@@ -23,6 +23,7 @@ struct volume_plan {
     bool sparse;
     uint64_t cluster_bytes; /* sparse: a power of two; 0: the default */
     struct lv *from;        /* sparse: what it reads as at first; NULL: zeros */
+    const char *snapshot;   /* of that; NULL: as it is */
     bool dry;
 };
 

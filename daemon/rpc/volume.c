@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon.h"
@@ -15,6 +16,8 @@
 #include "rpc/method.h"
 #include "rpc/objects.h"
 #include "volumes.h"
+
+#define SNAPSHOT_NAME_MAX 255
 
 static json_t *segments_json(const struct lv_status *lv)
 {
@@ -60,10 +63,11 @@ static const char *image_state(const struct catalog_image *i, const struct qcow2
 static void add_image(json_t *volume, const struct catalog_image *i)
 {
     struct qcow2_status s = {0};
-    char backing[CATALOG_NAME_MAX] = "";
+    char backing[CATALOG_NAME_MAX + SNAPSHOT_NAME_MAX] = "";
 
     if (i->backing)
-        snprintf(backing, sizeof backing, "%s/%s", vg_name(i->vg->vg), lv_name(i->backing));
+        snprintf(backing, sizeof backing, "%s/%s%s%s", vg_name(i->vg->vg), lv_name(i->backing),
+            *i->snapshot ? "@" : "", i->snapshot);
     if (i->q)
         qcow2_status(i->q, &s);
     json_object_set_new(volume, "format", json_string("sparse"));
@@ -100,9 +104,13 @@ json_t *rpc_volume(struct daemon *d, const struct vg_status *s, const struct lv_
 
 int rpc_add_volumes(struct daemon *d, json_t *list, const struct vg_status *s)
 {
-    for (unsigned i = 0; i < s->lv_count; i++)
-        if (!s->lvs[i].hidden && json_array_append_new(list, rpc_volume(d, s, &s->lvs[i])))
+    for (unsigned i = 0; i < s->lv_count; i++) {
+        const struct lv_status *lv = &s->lvs[i];
+
+        if (!lv->hidden && !lv_has_tag(lv->lv, IMAGE_TAG_NEW) &&
+            json_array_append_new(list, rpc_volume(d, s, lv)))
             return -ENOMEM;
+    }
     return 0;
 }
 
@@ -177,22 +185,28 @@ static int show(struct rpc_call *call)
     return rc;
 }
 
-/* Another volume of the same group, "VG/NAME". */
+/* Another volume of the same group, "VG/NAME" or "VG/NAME@SNAP". */
 static int find_origin(
-    struct rpc_call *call, struct catalog_vg *v, const char *from, struct lv **lv)
+    struct rpc_call *call, struct catalog_vg *v, const char *from, struct volume_plan *plan)
 {
-    const char *slash = strchr(from, '/');
+    const char *slash = strchr(from, '/'), *at = strchr(from, '@');
     size_t length = slash ? (size_t)(slash - from) : 0;
+    char *name;
+    int rc;
 
-    if (strchr(from, '@'))
-        return error_set(call->err, EOPNOTSUPP,
-            "a snapshot cannot be cloned: make a volume of its state by volume save and load");
-    if (!slash || !slash[1])
-        return error_set(call->err, EINVAL, "\"%.60s\" is not VG/NAME", from);
+    if (!slash || !slash[1] || (at && (at < slash || !at[1])))
+        return error_set(call->err, EINVAL, "\"%.60s\" is not VG/NAME or VG/NAME@SNAP", from);
     if (strlen(vg_name(v->vg)) != length || strncmp(from, vg_name(v->vg), length))
         return error_set(
             call->err, EXDEV, "a clone is in the group of what it is cloned from: %s", from);
-    return groups_find_volume(call->daemon, vg_name(v->vg), slash + 1, lv, call->err);
+    plan->snapshot = at ? at + 1 : NULL;
+    if (at && strlen(at + 1) > SNAPSHOT_NAME_MAX)
+        return error_set(call->err, ENOENT, "no snapshot has so long a name");
+    name = at ? strndup(slash + 1, (size_t)(at - slash - 1)) : strdup(slash + 1);
+    rc = name ? groups_find_volume(call->daemon, vg_name(v->vg), name, &plan->from, call->err)
+              : -ENOMEM;
+    free(name);
+    return rc;
 }
 
 static int read_plan(struct rpc_call *call, struct catalog_vg *v, struct volume_plan *plan)
@@ -211,7 +225,7 @@ static int read_plan(struct rpc_call *call, struct catalog_vg *v, struct volume_
         return error_set(call->err, EINVAL, "clones and clusters are for sparse volumes");
     if (!from && !json_object_get(call->params, "size_bytes"))
         return error_set(call->err, EINVAL, "a new volume needs a size");
-    return from ? find_origin(call, v, from, &plan->from) : 0;
+    return from ? find_origin(call, v, from, plan) : 0;
 }
 
 static int create(struct rpc_call *call)
@@ -360,7 +374,8 @@ const struct rpc_method rpc_volume_methods[] = {
             {"size_bytes", RPC_INTEGER, false, "raw: rounded up to extents; of a clone not needed"},
             {"format", RPC_TEXT, false, "raw (default), sparse"},
             {"cluster_bytes", RPC_INTEGER, false, "of a sparse volume (default 128 KiB)"},
-            {"from", RPC_TEXT, false, "VG/NAME: a sparse volume that reads as this one at first"}},
+            {"from", RPC_TEXT, false,
+                "VG/NAME[@SNAP]: a sparse volume that reads as this at first"}},
         create},
     {"volume.resize", "Grows or shrinks a volume, also while it is in use.",
         RPC_CHANGES | RPC_DISKS,
