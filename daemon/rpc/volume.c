@@ -102,13 +102,22 @@ json_t *rpc_volume(struct daemon *d, const struct vg_status *s, const struct lv_
     return json;
 }
 
+/* By the snapshot: the volume itself may be gone by now. */
+static bool is_being_made(const struct lv_status *lv)
+{
+    bool yes = false;
+
+    for (unsigned i = 0; i < lv->tag_count; i++)
+        yes |= !strcmp(lv->tags[i], IMAGE_TAG_NEW);
+    return yes;
+}
+
 int rpc_add_volumes(struct daemon *d, json_t *list, const struct vg_status *s)
 {
     for (unsigned i = 0; i < s->lv_count; i++) {
         const struct lv_status *lv = &s->lvs[i];
 
-        if (!lv->hidden && !lv_has_tag(lv->lv, IMAGE_TAG_NEW) &&
-            json_array_append_new(list, rpc_volume(d, s, lv)))
+        if (!lv->hidden && !is_being_made(lv) && json_array_append_new(list, rpc_volume(d, s, lv)))
             return -ENOMEM;
     }
     return 0;
