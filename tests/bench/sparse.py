@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Sparse volumes against raw ones and against QEMU's qcow2, by fio over NBD, in one run: tests/bench/sparse.py [BUILD] [--dir DIR] [--rounds N]
+"""Sparse volumes against raw ones and QEMU's qcow2, by fio over NBD, in one run: tests/bench/sparse.py [BUILD] [--dir DIR] [--rounds N] [--only TEXT]
 
-Servers, each on files of the same kind in DIR (default /dev/shm), all new for every round:
-  raw       nbd_serve: a bare file of the disk's size      qemu      qemu-storage-daemon: qcow2 as qemu-img makes it
-  image     nbd_serve: a qcow2 image of ours               qemu-ext  the same with our cluster size and subclusters
-What is written first is all over the disk, in an order that rewrites and reads repeat. Prints medians of rates, and of the rounds' own ratios.
+Disks, all in files of the same kind in DIR (default /dev/shm) and new for each series of loads:
+  raw      ashlard: a raw volume         qemu       qemu-storage-daemon: qcow2 as qemu-img makes it
+  sparse   ashlard: a sparse volume      qemu-ext   the same with our cluster size and subclusters
+Series alternate between them, so that a slow minute of the machine hits all alike. What is written first is all over the disk; rewrites and
+reads repeat its order. Prints medians of rates and of the server's CPU time per request, and medians of the rounds' own ratios.
 """
 import argparse
 import json
@@ -18,117 +19,169 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from host import BUILD, run  # noqa: E402
+from compare import cpu_seconds, direct_works  # noqa: E402
+from host import Host, run, size  # noqa: E402
 
-DISK = "2G"
-REQUESTS = {1: 8192, 32: 49152}  # by depth
-SEQUENTIAL = "512M"
+DISK, SMALL_DISK = "2G", "512M"
+REQUESTS = {1: 8192, 32: 49152}  # of 4 KiB, by depth
 
 
-class Server:
-    """One disk, new and empty (or over a full backing), until the end of the block."""
-    name = None
+class Disk:
+    """New and empty, or over a full one (`backed`), until the end of the block."""
 
-    def __init__(self, directory, backed=False):
-        self.path = os.path.join(directory, f"{self.name}.{self.suffix}")
-        self.backing = os.path.join(directory, "backing.raw") if backed else None
-        self.socket = os.path.join(directory, f"{self.name}.sock")
+    def __init__(self, host, backed, length):
+        self.host, self.backed, self.length = host, backed, length
 
     def __enter__(self):
         self.create()
-        self.process = subprocess.Popen([str(w) for w in self.command()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not os.path.exists(self.socket):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{self.name} does not start")
-            time.sleep(0.02)
+        self.serve()
         return self
 
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-        os.unlink(self.path)
-        if os.path.exists(self.socket):
-            os.unlink(self.socket)
-
     def fio(self, rw, bs, depth, **limits):
-        words = [f"--{k}={v}" for k, v in limits.items()]
-        out = run("fio", "--name=x", "--ioengine=nbd", f"--uri=nbd+unix:///disk?socket={self.socket}", f"--rw={rw}", f"--bs={bs}",
-                  f"--iodepth={depth}", "--output-format=json", "--randseed=42", *words, timeout=300)
+        """(Requests a second, CPU seconds of the server for each.)"""
+        before = cpu_seconds(self.pid)
+        out = run("fio", "--name=x", "--ioengine=nbd", f"--uri={self.uri}", f"--rw={rw}", f"--bs={bs}", f"--iodepth={depth}",
+                  "--output-format=json", "--randseed=42", *[f"--{k}={v}" for k, v in limits.items()], timeout=600)
         job = json.loads(out[out.index("{"):])["jobs"][0]
-        return job["read" if "read" in rw else "write"]["iops"]
+        side = job["read" if "read" in rw else "write"]
+        return side["iops"], (cpu_seconds(self.pid) - before) / max(side["total_ios"], 1)
 
 
-class Raw(Server):
-    name, suffix = "raw", "raw"
-
-    def create(self):
-        if self.backing:  # what is written over a full one: rewrites
-            run("cp", "--sparse=never", self.backing, self.path)
-        else:
-            run("truncate", "-s", DISK, self.path)
-
-    def command(self):
-        return [os.path.join(BUILD, "tests", "bench", "nbd_serve"), self.socket, self.path]
-
-
-class Image(Server):
-    name, suffix, options = "image", "qcow2", "extended_l2=on,cluster_size=128k,lazy_refcounts=on"
+class Raw(Disk):
+    name, create_options = "raw", []
 
     def create(self):
-        over = ["-b", self.backing, "-F", "raw"] if self.backing else []
-        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", self.options, *over, self.path, DISK)
-        run("truncate", "-s", "%128K", self.path)  # its end is not a block's
+        self.host.ashlar("volume", "create", f"vg/{self.name}", "--size", self.length, *self.create_options)
 
-    def command(self):
-        return [os.path.join(BUILD, "tests", "bench", "nbd_serve"), self.socket, self.path, 1, *([self.backing] if self.backing else [])]
+    def serve(self):
+        self.uri, self.pid = self.host.uri(f"vg/{self.name}"), self.host.daemon.pid
+
+    def snapshot(self):
+        pass
+
+    def __exit__(self, *_):
+        self.host.ashlar("export", "remove", f"vg/{self.name}")
+        self.host.ashlar("volume", "remove", f"vg/{self.name}")
 
 
-class Qemu(Image):
+class Sparse(Raw):
+    name = "sparse"
+
+    @property
+    def create_options(self):
+        return ["--from", "vg/full"] if self.backed else ["--format", "sparse"]
+
+    def snapshot(self):
+        self.host.ashlar("snapshot", "create", f"vg/{self.name}@before")
+
+
+class Qemu(Disk):
     name, options = "qemu", "lazy_refcounts=off"
 
-    def command(self):
-        return ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=file,filename={self.path}",
-                "--blockdev", "driver=qcow2,node-name=disk,file=file", "--nbd-server", f"addr.type=unix,addr.path={self.socket}",
-                "--export", "type=nbd,id=e,node-name=disk,name=disk,writable=on"]
+    def create(self):
+        self.path = os.path.join(self.host.dir, f"{self.name}.qcow2")
+        over = ["-b", os.path.join(self.host.dir, "full.raw"), "-F", "raw"] if self.backed else []
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", self.options, *over, self.path, self.length)
+
+    def serve(self):
+        socket = os.path.join(self.host.dir, f"{self.name}.sock")
+        cache = "cache.direct=on,aio=native" if direct_works(self.path) else "aio=threads"
+        self.process = subprocess.Popen(
+            ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=file,filename={self.path},{cache}",
+             "--blockdev", "driver=qcow2,node-name=disk,file=file", "--nbd-server", f"addr.type=unix,addr.path={socket}",
+             "--export", "type=nbd,id=e,node-name=disk,name=disk,writable=on"])
+        for _ in range(500):
+            if os.path.exists(socket):
+                break
+            time.sleep(0.02)
+        self.uri, self.pid = f"nbd+unix:///disk?socket={socket}", self.process.pid
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+    def snapshot(self):
+        self.end()
+        run("qemu-img", "snapshot", "-c", "before", self.path)
+        self.serve()
+
+    def __exit__(self, *_):
+        self.end()
+        os.unlink(self.path)
 
 
 class QemuExtended(Qemu):
-    name, options = "qemu-ext", Image.options
+    name, options = "qemu-ext", "extended_l2=on,cluster_size=128k,lazy_refcounts=on"
 
 
-SERVERS = [Raw, Image, Qemu, QemuExtended]
+DISKS = [Raw, Sparse, Qemu, QemuExtended]
 
 
-def measure(kind, directory, depth):
-    """Rates of one server by workload."""
+def scattered(new, depth):
+    with new(False, DISK) as d:
+        limits = {"size": DISK, "io_size": REQUESTS[depth] * 4096}
+        return {"4k first write": d.fio("randwrite", "4k", depth, **limits), "4k rewrite": d.fio("randwrite", "4k", depth, **limits),
+                "4k read": d.fio("randread", "4k", depth, **limits)}
+
+
+def sequences(new, depth):
     rates = {}
-    new = {"size": DISK, "io_size": REQUESTS[depth] * 4096}
-    with kind(directory) as s:
-        rates["4k first write"] = s.fio("randwrite", "4k", depth, **new)
-        rates["4k rewrite"] = s.fio("randwrite", "4k", depth, **new)
-        rates["4k read"] = s.fio("randread", "4k", depth, **new)
-    for bs in ("4k", "64k", "1M"):
-        with kind(directory) as s:
-            rates[f"{bs} first, in sequence"] = s.fio("write", bs, depth, size="64M" if bs == "4k" else SEQUENTIAL)
-    with kind(directory) as s:
-        rates["4k first, flush/32"] = s.fio("randwrite", "4k", depth, size=DISK, io_size=8 << 20, fsync=32)
-    with kind(directory, backed=True) as s:
-        rates["4k over a backing"] = s.fio("randwrite", "4k", depth, **new)
-        rates["  its rewrites"] = s.fio("randwrite", "4k", depth, **new)
+    for bs, length in (("4k", "64M"), ("64k", SMALL_DISK), ("1M", SMALL_DISK)):
+        with new(False, DISK) as d:
+            rates[f"{bs} first, in sequence"] = d.fio("write", bs, depth, size=length)
     return rates
 
 
-def report(depth, rounds):
-    print(f"depth {depth:<18}" + "".join(f"{s.name:>12}" for s in SERVERS) + "   image/raw  image/qemu  image/qemu-ext")
+def flushed(new, depth):
+    with new(False, DISK) as d:
+        return {"4k first, flush every 32": d.fio("randwrite", "4k", depth, size=DISK, io_size="8M", fsync=32)}
+
+
+def backed(new, depth):
+    with new(True, DISK) as d:
+        limits = {"size": DISK, "io_size": REQUESTS[depth] * 4096}
+        return {"4k over another": d.fio("randwrite", "4k", depth, **limits), "4k over another, again": d.fio("randwrite", "4k", depth, **limits)}
+
+
+def after_snapshot(new, depth):
+    with new(False, DISK) as d:
+        d.fio("write", "1M", 4, size=SMALL_DISK)
+        d.snapshot()
+        limits = {"size": SMALL_DISK, "io_size": "8M"}
+        return {"4k after a snapshot": d.fio("randwrite", "4k", depth, **limits), "4k after a snapshot, again": d.fio("randwrite", "4k", depth, **limits)}
+
+
+SERIES = [scattered, sequences, flushed, backed, after_snapshot]
+KEPT = [("4k first write", "4k rewrite"), ("4k over another", "4k over another, again"), ("4k after a snapshot", "4k after a snapshot, again")]
+
+
+def ratio(rounds, one, other):
+    """one, other: (disk, load)."""
+    return statistics.median(r[one[0]][one[1]][0] / r[other[0]][other[1]][0] for r in rounds)
+
+
+def report(rounds):
     for load in rounds[0][0]:
-        cells = "".join(f"{statistics.median(r[i][load] for r in rounds):12.0f}" for i in range(len(SERVERS)))
-        ratios = [statistics.median(r[1][load] / r[i][load] for r in rounds) for i in (0, 2, 3)]
-        print(f"{load:24}{cells}" + "".join(f"{x:12.2f}" for x in ratios), flush=True)
-    for i, s in enumerate(SERVERS):
-        kept = {what: statistics.median(r[i][what] / r[i][of] for r in rounds)
-                for what, of in (("4k first write", "4k rewrite"), ("4k over a backing", "  its rewrites"))}
-        print(f"  {s.name}: of its rewrites " + ", ".join(f"{what} {x:.2f}" for what, x in kept.items()))
+        cells = []
+        for i in range(len(DISKS)):
+            rate, cpu = (statistics.median(r[i][load][k] for r in rounds) for k in (0, 1))
+            cells.append(f"{rate:10.0f} {cpu * 1e6:6.1f}us")
+        ratios = "".join(f"{ratio(rounds, (1, load), (i, load)):12.2f}" for i in (0, 2, 3))
+        print(f"{load:28}" + "".join(f"{c:>20}" for c in cells) + ratios, flush=True)
+    for what, of in KEPT:
+        if what in rounds[0][0]:
+            kept = ", ".join(f"{d.name} {ratio(rounds, (i, what), (i, of)):.2f}" for i, d in enumerate(DISKS))
+            print(f"  of the rate of rewrites {what} keeps: {kept}", flush=True)
+
+
+def prepare(host):
+    """A group, and a full disk for others to build upon: as a volume and as a file."""
+    host.ashlar("vg", "create", "vg", host.file("pv", "24G"))
+    path = os.path.join(host.dir, "full.raw")
+    run("dd", "if=/dev/urandom", f"of={path}", "bs=1M", f"count={size(DISK) >> 20}")
+    host.ashlar("volume", "create", "vg/full", "--size", DISK)
+    run("nbdcopy", path, host.uri("vg/full"))
+    host.ashlar("export", "remove", "vg/full")
 
 
 def main():
@@ -136,11 +189,16 @@ def main():
     p.add_argument("--dir", default="/dev/shm")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--depths", type=int, nargs="+", default=[1, 32])
+    p.add_argument("--only", default="", help="series whose name contains this: " + ", ".join(s.__name__ for s in SERIES))
     args = p.parse_args()
-    with tempfile.TemporaryDirectory(dir=args.dir) as directory:
-        run("dd", "if=/dev/urandom", f"of={directory}/backing.raw", "bs=1M", f"count={int(DISK[:-1]) << 10}")
+    tempfile.tempdir = args.dir
+    with Host() as host:
+        prepare(host)
         for depth in args.depths:
-            report(depth, [[measure(s, directory, depth) for s in SERVERS] for _ in range(args.rounds)])
+            print(f"depth {depth:<22}" + "".join(f"{d.name:>20}" for d in DISKS) + "  sparse/raw        /qemu    /qemu-ext")
+            for series in SERIES:
+                if args.only in series.__name__:
+                    report([[series(lambda *a, d=d: d(host, *a), depth) for d in DISKS] for _ in range(args.rounds)])
 
 
 if __name__ == "__main__":
