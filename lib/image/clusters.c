@@ -96,13 +96,36 @@ static uint64_t find(const struct clusters *c)
     return found;
 }
 
-int clusters_take(struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *count, bool *fresh)
+uint64_t clusters_available(const struct qcow2 *q)
+{
+    const struct clusters *c = &q->clusters;
+
+    return c->free - MIN(c->free, c->kept);
+}
+
+void clusters_keep(struct qcow2 *q, uint64_t count)
+{
+    spin_lock(&q->clusters.lock);
+    q->clusters.kept = count;
+    spin_unlock(&q->clusters.lock);
+}
+
+void clusters_keep_more(struct qcow2 *q, uint64_t more)
+{
+    spin_lock(&q->clusters.lock);
+    q->clusters.kept += q->clusters.kept ? more : 0;
+    spin_unlock(&q->clusters.lock);
+}
+
+static int take(
+    struct qcow2 *q, uint64_t want, bool kept, uint64_t *first, uint64_t *count, bool *fresh)
 {
     struct clusters *c = &q->clusters;
     uint64_t n = 0, free;
 
     spin_lock(&c->lock);
-    *first = c->free ? find(c) : c->count;
+    want = MIN(want, kept ? c->free : clusters_available(q));
+    *first = want ? find(c) : c->count;
     *fresh = *first >= c->untouched;
     while (n < want && *first + n < c->count && may_take(c, *first + n) &&
            *fresh == (*first + n >= c->untouched)) {
@@ -116,10 +139,21 @@ int clusters_take(struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *cou
         if (*fresh)
             c->untouched = c->cursor;
     }
-    free = c->free;
+    free = clusters_available(q);
     spin_unlock(&c->lock);
     space_ask(q, free);
     return n ? 0 : -ENOSPC;
+}
+
+int clusters_take(struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *count, bool *fresh)
+{
+    return take(q, want, false, first, count, fresh);
+}
+
+int clusters_take_kept(
+    struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *count, bool *fresh)
+{
+    return take(q, want, true, first, count, fresh);
 }
 
 /* The first of `count` in a row; c->count: there are none. */

@@ -250,6 +250,8 @@ int clusters_extend(struct qcow2 *q, uint64_t file_bytes)
         adopt(&x, &bits, &blocks);
     else
         forget(&x);
+    if (!rc)
+        clusters_keep_more(q, x.blocks + x.table_clusters);
     if (!rc && x.table_clusters)
         clusters_drop(q, old_table, old_clusters);
     free(x.made);

@@ -15,7 +15,7 @@
 #include "image/check.h"
 #include "image/image.h"
 #include "image/snapshot.h"
-#include "image/snapshot_table.h"
+#include "image/snapshot.h"
 
 #define MAP_BYTES      (UINT64_C(256) << 20)
 #define AHEAD_BYTES    (UINT64_C(64) << 20)
@@ -256,6 +256,8 @@ static int open_parts(struct qcow2 *q, struct error *err)
     if (!q->options.read_only) {
         complete_last_cluster(q);
         rc = clusters_init(q, err);
+        if (!rc && !q->options.read_only)
+            snapshots_keep(q);
     }
     if (rc)
         return rc;

@@ -83,6 +83,7 @@ struct clusters {
     struct spinlock lock;
     uint64_t count;  /* those that have refcounts and are in the file */
     uint64_t free;   /* bits in `allocatable` */
+    uint64_t kept;   /* of the free ones: not for guests, but to delete a snapshot */
     uint64_t cursor; /* where the next search begins */
     uint64_t
         untouched; /* clusters from here on read as zeros: added, and never used since; ~0: none */
@@ -231,7 +232,16 @@ int clusters_init(struct qcow2 *q, struct error *err);
 void clusters_free(struct qcow2 *q);
 /* Between 1 and `want` clusters in a row, refcount 1. *fresh: they read as zeros. -ENOSPC. */
 int clusters_take(struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *count, bool *fresh);
-/* So many in a row. */
+/* The same, also of those that are kept from guests. */
+int clusters_take_kept(
+    struct qcow2 *q, uint64_t want, uint64_t *first, uint64_t *count, bool *fresh);
+/* Keeps so many free ones from guests: a full image can still have its snapshots deleted. `more`:
+ * that much more, if any are kept. */
+void clusters_keep(struct qcow2 *q, uint64_t count);
+void clusters_keep_more(struct qcow2 *q, uint64_t more);
+/* Under clusters.lock: those that guests may take. */
+uint64_t clusters_available(const struct qcow2 *q);
+/* So many in a row, also kept ones. */
 int clusters_take_row(struct qcow2 *q, uint64_t count, uint64_t *first);
 /* One below `limit`, the first. -ENOSPC. */
 int clusters_take_below(struct qcow2 *q, uint64_t limit, uint64_t *cluster);

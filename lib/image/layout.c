@@ -83,7 +83,7 @@ static int take_spares(struct layout *l, uint64_t count)
         uint64_t first, n;
         bool fresh;
 
-        rc = clusters_take(l->q, count - l->spares, &first, &n, &fresh);
+        rc = clusters_take_kept(l->q, count - l->spares, &first, &n, &fresh);
         for (uint64_t i = 0; !rc && i < n; i++)
             l->spare[l->spares++] = first + i;
     }

@@ -208,6 +208,8 @@ static int own_table(struct qcow2 *q, unsigned index)
     spin_unlock(&shard->lock);
     if (count)
         clusters_give_back(q, cluster, 1);
+    else
+        clusters_keep_more(q, 1); /* a layout would have to move it */
     if (t)
         table_free(t);
     else if (count)

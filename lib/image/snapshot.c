@@ -172,6 +172,17 @@ static void adopt(
     }
 }
 
+/* What deleting one takes is kept free, or a full image could not be helped. */
+void snapshots_keep(struct qcow2 *q)
+{
+    struct layout l;
+
+    layout_begin(&l, q);
+    l.snapshots = q->snapshots;
+    l.keep_snapshots = false;
+    clusters_keep(q, q->header.snapshot_count ? layout_clusters(&l, tables_count(q)) : 0);
+}
+
 static int create_locked(struct qcow2 *q, const char *name, uint64_t tables)
 {
     struct qcow2_snapshot *list = describe(q, name);
@@ -189,6 +200,7 @@ static int create_locked(struct qcow2 *q, const char *name, uint64_t tables)
         rc = create_taken(&l);
     layout_end(&l, !rc);
     adopt(q, list, rc && list ? &list[count] : NULL, !rc);
+    snapshots_keep(q);
     return rc;
 }
 
@@ -199,7 +211,7 @@ static int create_once(struct qcow2 *q, const char *name)
     int rc;
 
     layout_begin(&l, q);
-    rc = space_reserve(q, layout_clusters(&l, tables) + SPARE_TABLES);
+    rc = space_reserve(q, 2 * layout_clusters(&l, tables) + SPARE_TABLES);
     if (rc)
         return rc;
     co_mutex_lock(&q->control);
@@ -356,6 +368,7 @@ static int delete_locked(struct qcow2 *q, int index, const struct freed *gone, u
         rc = delete_taken(&l, gone);
     layout_end(&l, !rc);
     adopt(q, list, rc ? NULL : &old, !rc);
+    snapshots_keep(q);
     return rc;
 }
 
@@ -363,7 +376,7 @@ static int delete_once(struct qcow2 *q, const char *name)
 {
     int index = snapshot_find(q, name, NULL);
     const struct qcow2_snapshot *s = &q->snapshots[index];
-    uint64_t tables = tables_count(q) + SPARE_TABLES;
+    uint64_t tables = tables_count(q); /* those that guests add need not move */
     struct collection c = {.q = q};
     struct layout l;
     int rc;
@@ -374,7 +387,7 @@ static int delete_once(struct qcow2 *q, const char *name)
         rc = freed_add(&c.freed, s->l1_offset >> q->g.cluster_bits,
             div_round_up(8 * (uint64_t)s->l1_entries, cluster_bytes(q)));
     if (!rc)
-        rc = space_reserve(q, layout_clusters(&l, tables) + SPARE_TABLES);
+        rc = space_reserve(q, layout_clusters(&l, tables) + 1);
     if (!rc) {
         co_mutex_lock(&q->control);
         rc = delete_locked(q, index, &c.freed, tables);

@@ -87,7 +87,7 @@ static uint64_t wanted_bytes(struct qcow2 *q)
     uint64_t free, used, want, reserve, table_bytes;
 
     spin_lock(&q->clusters.lock);
-    free = q->clusters.free << q->g.cluster_bits;
+    free = clusters_available(q) << q->g.cluster_bits;
     used = (q->clusters.count << q->g.cluster_bits) - free;
     table_bytes = 8 * q->clusters.block_count;
     spin_unlock(&q->clusters.lock);

@@ -378,6 +378,40 @@ static void test_grow_over_backing(void)
     run_in_rt(grow_over_backing);
 }
 
+/* Guests have taken all that there is; deleting the snapshot makes room again. */
+static void full(void)
+{
+    struct scene *s = calloc(1, sizeof *s);
+    struct qcow2_plan plan = {.size_bytes = DISK_BYTES, .cluster_bits = 12, .standard_l2 = true};
+    struct qcow2_options options = {.ahead_bytes = 1 << 20, .space_wait_ns = 1000000};
+    struct error err = {0};
+    uint8_t *buf = malloc(DISK_BYTES);
+    uint64_t at = 0;
+
+    CU_ASSERT_EQUAL(member_memory("file", DISK_BYTES + DISK_BYTES / 2, 512, &s->file), 0);
+    CU_ASSERT_EQUAL(qcow2_format(s->file, &plan, &err), 0);
+    CU_ASSERT_EQUAL(qcow2_open(&s->q, s->file, "image", &options, &err), 0);
+    memset(buf, 1, DISK_BYTES);
+    CU_ASSERT_EQUAL(blockdev_write(qcow2_blockdev(s->q), buf, 0, DISK_BYTES, 0), 0);
+    CU_ASSERT_EQUAL(qcow2_snapshot_create(s->q, "s", &err), 0);
+    while (at < DISK_BYTES && !blockdev_write(qcow2_blockdev(s->q), buf, at, 4096, 0))
+        at += 4096;
+    CU_ASSERT_TRUE(at > 0 && at < DISK_BYTES);
+    CU_ASSERT_EQUAL(blockdev_write(qcow2_blockdev(s->q), buf, at, 4096, 0), -ENOSPC);
+    CU_ASSERT_EQUAL(qcow2_snapshot_delete(s->q, "s", &err), 0);
+    CU_ASSERT_EQUAL(blockdev_write(qcow2_blockdev(s->q), buf, 0, DISK_BYTES, 0), 0);
+    close_and_check(s);
+    blockdev_close(s->file);
+    free(buf);
+    free(s);
+}
+
+static void test_full(void)
+{
+    run_in_rt(full);
+}
+
 CU_TestInfo snapshot_tests[] = {{"under writes, in many formats", test_formats},
     {"names, and no room", test_names}, {"sizes", test_sizes},
+    {"deleted in a full image", test_full},
     {"a disk larger than it was, and so the backing", test_grow_over_backing}, CU_TEST_INFO_NULL};
