@@ -138,7 +138,7 @@ static bool settle_table(
     if (!t)
         return false;
     memcpy(copy, t->bytes, cluster_bytes(l->q));
-    move = fix(l->q, copy) || dirty_any(&t->dirty) || !(slot->word & QCOW2_COPIED);
+    move = fix(l->q, copy) || !(slot->word & QCOW2_COPIED) || (!t->whole && dirty_any(&t->dirty));
     if (!move && !t->whole)
         return false;
     *to = t->host_offset;

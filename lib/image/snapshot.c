@@ -351,7 +351,7 @@ static struct qcow2_snapshot *without(const struct qcow2 *q, int index)
     return list;
 }
 
-static int delete_locked(struct qcow2 *q, int index, const struct freed *gone, uint64_t tables)
+static int delete_locked(struct qcow2 *q, int index, const struct freed *gone)
 {
     struct qcow2_snapshot *list = without(q, index), old = q->snapshots[index];
     struct layout l;
@@ -363,7 +363,7 @@ static int delete_locked(struct qcow2 *q, int index, const struct freed *gone, u
     l.keep_snapshots = false;
     l.h.snapshot_count--;
     if (!rc)
-        rc = layout_take(&l, tables);
+        rc = layout_take(&l, tables_count(q)); /* those that guests add now need not move */
     if (!rc)
         rc = delete_taken(&l, gone);
     layout_end(&l, !rc);
@@ -376,7 +376,6 @@ static int delete_once(struct qcow2 *q, const char *name)
 {
     int index = snapshot_find(q, name, NULL);
     const struct qcow2_snapshot *s = &q->snapshots[index];
-    uint64_t tables = tables_count(q); /* those that guests add need not move */
     struct collection c = {.q = q};
     struct layout l;
     int rc;
@@ -387,10 +386,10 @@ static int delete_once(struct qcow2 *q, const char *name)
         rc = freed_add(&c.freed, s->l1_offset >> q->g.cluster_bits,
             div_round_up(8 * (uint64_t)s->l1_entries, cluster_bytes(q)));
     if (!rc)
-        rc = space_reserve(q, layout_clusters(&l, tables) + 1);
+        rc = space_reserve(q, layout_clusters(&l, tables_count(q)) + 1);
     if (!rc) {
         co_mutex_lock(&q->control);
-        rc = delete_locked(q, index, &c.freed, tables);
+        rc = delete_locked(q, index, &c.freed);
         co_mutex_unlock(&q->control);
     }
     free(c.freed.runs);
