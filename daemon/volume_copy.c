@@ -186,7 +186,6 @@ static int start(struct volume_copy *c, const char *kind,
         co_event_clear(&c->image->task_ended);
     }
     rc = task_start(&c->task, c->daemon, kind, c->target, work, end, job_id);
-
     if (rc == 0)
         list_append(&c->daemon->catalog.copies, &c->link);
     return rc;
@@ -322,12 +321,39 @@ static int save(struct volume_copy *c, struct error *err)
     if (rc == 0)
         rc = blockdev_flush(c->file);
     if (rc == 0)
+        rc = fs_sync_name(c->path);
+    if (rc == 0)
         return 0;
     blockdev_close(c->file);
     c->file = NULL;
     if (fs_remove(c->path))
         log_error("%s, of which only a part was written, cannot be removed", c->path);
     return error_prefix(err, rc, "%s", c->path);
+}
+
+static int refuse_existing(const char *path, struct error *err)
+{
+    struct file *file;
+    struct error why = {0};
+    int rc = file_open(path, FILE_READ_ONLY, &file, &why);
+
+    if (rc == -ENOENT)
+        return 0;
+    if (rc == 0)
+        file_close(file);
+    return error_set(err, EEXIST, "%s is there already", path);
+}
+
+static int start_save(struct volume_copy *c, uint64_t *job_id, struct error *err)
+{
+    int rc = member_open(c->path, MEMBER_CREATE, &c->file, err);
+
+    if (rc)
+        return rc;
+    rc = start(c, "save", save, job_id);
+    if (rc)
+        fs_remove(c->path);
+    return rc;
 }
 
 int volume_save(
@@ -341,13 +367,7 @@ int volume_save(
     rc = make(d, plan, false, &c, err);
     if (rc)
         return rc;
-    if (!plan->dry) {
-        rc = member_open(plan->path, MEMBER_CREATE, &c->file, err);
-        if (rc == 0)
-            rc = start(c, "save", save, job_id);
-        if (rc && c->file)
-            fs_remove(plan->path);
-    }
+    rc = plan->dry ? refuse_existing(plan->path, err) : start_save(c, job_id, err);
     if (rc || plan->dry)
         release(c);
     return rc;

@@ -18,6 +18,8 @@ int fs_read(const char *path, size_t max_bytes, char **data, size_t *length);
 int fs_replace(const char *path, const void *data, size_t length, mode_t mode);
 /* Durable too. */
 int fs_remove(const char *path);
+/* The name of a file that was made otherwise (FILE_CREATE) is durable. */
+int fs_sync_name(const char *path);
 /* With parents, like mkdir -p; 0 when it is there already, -ENOTDIR when something else is. */
 int fs_make_dir(const char *path, mode_t mode);
 /* Names in a directory without "." and ".." and without what an interrupted fs_replace left,

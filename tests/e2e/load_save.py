@@ -117,6 +117,7 @@ class Raw(unittest.TestCase):
             self.assertEqual(h.ashlar("volume", "load", v, source, "--dry-run")["would"], [f"overwrite volume vg/v with the disk in {source}"])
             self.assertEqual(h.ashlar("volume", "save", v, h.path("new"), "--dry-run")["would"], [f"write volume vg/v to {h.path('new')}"])
             self.assertFalse(os.path.exists(h.path("new")))
+            self.assertIn("there already", h.refusal("volume", "save", v, source, "--dry-run"))
             h.compare(v, h.file("zeros", "20M"), "raw")
 
     def test_cancelled(self):

@@ -207,6 +207,16 @@ int fs_remove(const char *path)
     return rt_offload(remove_blocking, &path);
 }
 
+static int sync_name_blocking(void *arg)
+{
+    return sync_parent(*(const char **)arg);
+}
+
+int fs_sync_name(const char *path)
+{
+    return rt_offload(sync_name_blocking, &path);
+}
+
 struct making {
     const char *path;
     mode_t mode;

@@ -54,8 +54,10 @@ static void co_replace(void *dir)
     contents(path, "");
     listed(dir, "state ");
     CU_ASSERT_EQUAL(fs_replace(scratch_path(dir, "absent/state"), "x", 1, 0600), -ENOENT);
+    CU_ASSERT_EQUAL(fs_sync_name(path), 0);
     CU_ASSERT_EQUAL(fs_remove(path), 0);
     CU_ASSERT_EQUAL(fs_remove(path), -ENOENT);
+    CU_ASSERT_EQUAL(fs_sync_name("/absent/file"), -ENOENT);
     listed(dir, "");
 }
 
