@@ -3,7 +3,7 @@
 """RAID5 and RAID6 in all layouts go to and fro between us and the kernel's md. In each turn a side finds each array in another of the states
 in which the other side may leave one, sees that all is there, makes it whole, writes, and leaves it in a state of its own.
 
-    parity.py [BUILD] [TEST]...         each layout in two states each way
+    parity.py [BUILD] [TEST]...         each layout in one state each way
     parity.py [BUILD] --all [TEST]...   in all states each way, and says what was run
 """
 import os
@@ -55,7 +55,7 @@ class Parity(unittest.TestCase):
 
     def to_and_fro(self, level):
         ours, kernel, arrays = OURS[level], KERNEL[level], arrays_of(level)
-        turns = 2 * len(kernel) if ALL else 2
+        turns = 2 * len(kernel) if ALL else 1
         with Host() as h:
             side = Ours(self, h)
             for a in arrays:
