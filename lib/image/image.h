@@ -227,7 +227,7 @@ void map_close(struct qcow2 *q, struct l2_table *t);
 /* Between the two: puts an entry. */
 void map_put(struct qcow2 *q, struct l2_table *t, unsigned index, struct qcow2_entry e);
 
-/* clusters.c: who may have which cluster, in memory. */
+/* clusters.c, clusters_take.c, clusters_load.c, freed.c: who may have which cluster, in memory. */
 int clusters_init(struct qcow2 *q, struct error *err);
 void clusters_free(struct qcow2 *q);
 /* Between 1 and `want` clusters in a row, refcount 1. *fresh: they read as zeros. -ENOSPC. */
