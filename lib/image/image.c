@@ -222,14 +222,26 @@ void image_limit_tables(struct qcow2 *q)
         (unsigned)MAX(q->options.map_bytes_max >> q->g.cluster_bits, UINT64_C(4)));
 }
 
-/* A file may end inside its last cluster, which is written as a whole now and then. Without room
- * for its rest only those writes fail. */
-static void complete_last_cluster(struct qcow2 *q)
+/* A file may end inside its last cluster, which is written as a whole some day. */
+static int complete_last_cluster(struct qcow2 *q, struct error *err)
 {
     uint64_t bytes = round_up(q->file->size_bytes, cluster_bytes(q));
+    int rc = 0;
 
     if (bytes > q->file->size_bytes && q->options.file_ops->grow)
-        q->options.file_ops->grow(q->options.file_arg, bytes);
+        rc = q->options.file_ops->grow(q->options.file_arg, bytes);
+    return rc ? error_set(err, -rc, "no room for the rest of the image's last cluster") : 0;
+}
+
+static int open_for_writing(struct qcow2 *q, struct error *err)
+{
+    int rc = complete_last_cluster(q, err);
+
+    if (!rc)
+        rc = clusters_init(q, err);
+    if (!rc)
+        snapshots_keep(q);
+    return rc;
 }
 
 /* With a header that was read. */
@@ -251,18 +263,11 @@ static int open_parts(struct qcow2 *q, struct error *err)
         rc = read_l1(q, err);
     if (!rc && !q->options.snapshot)
         rc = read_snapshots(q, err);
-    if (rc)
-        return rc;
-    if (!q->options.read_only) {
-        complete_last_cluster(q);
-        rc = clusters_init(q, err);
-        if (!rc && !q->options.read_only)
-            snapshots_keep(q);
-    }
-    if (rc)
-        return rc;
-    image_limit_tables(q);
-    return 0;
+    if (!rc && !q->options.read_only)
+        rc = open_for_writing(q, err);
+    if (!rc)
+        image_limit_tables(q);
+    return rc;
 }
 
 static void free_image(struct qcow2 *q)
