@@ -167,9 +167,10 @@ def create(path, size=None, backing=None, **options):
     peer(*words, path, *([size] if size is not None else []))
 
 
-def pad(path):
+def pad(path, unit=4096):
     """QEMU's image files may end anywhere; a device has whole blocks."""
-    os.truncate(path, -(-os.path.getsize(path) // 4096) * 4096)
+    unit = max(unit, 4096)
+    os.truncate(path, -(-os.path.getsize(path) // unit) * unit)
 
 
 def check(path, leaks=False):
@@ -186,6 +187,10 @@ def check(path, leaks=False):
 
 def info(path):
     return json.loads(peer("qemu-img", "info", "-f", "qcow2", "--output=json", path))
+
+
+def crc(data, offset, length):
+    return f"{zlib.crc32(data[offset:offset + length]):08x}"
 
 
 class Model:
@@ -217,9 +222,6 @@ class Model:
         """Another disk, of another size perhaps."""
         self.resize(len(data))
         self.data[:] = data
-
-    def crc(self, offset, length):
-        return f"{zlib.crc32(self.data[offset:offset + length]):08x}"
 
     def put(self, offset, data):
         self.data[offset:offset + len(data)] = data

@@ -140,7 +140,7 @@ def commands(r, size):
         at, n = span()
         out.append(r.choice([f"write {at} {n} 9", f"write {at} {n} 9 fua", f"zero {at} {n} unmap", f"zero {at} {n}", f"discard {at} {n}", "flush"]))
     out += r.sample(["snapshot create n1", "snapshot create n1", "snapshot delete n1", "snapshot revert n1", f"resize {4 * MIB}",
-                     f"resize {128 * KIB}", "snapshots", f"write {span()[0]} 65536 11", "flush"], 4)
+                     f"resize {128 * KIB}", "snapshots", "compact", f"write {span()[0]} 65536 11", "flush"], 5)
     return out + [f"read 0 {min(size, MIB) // 512 * 512}", "status", "close"]
 
 

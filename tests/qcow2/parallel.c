@@ -27,7 +27,8 @@
 #define SECTOR_BYTES   512
 #define TRANSFER_BYTES (2u << 20)
 #define SNAPSHOT_OPS   200 /* between two */
-#define SNAPSHOTS      3   /* at a time */
+#define COMPACT_OPS    100
+#define SNAPSHOTS      3 /* at a time */
 
 typedef _Atomic uint64_t number;
 
@@ -326,20 +327,51 @@ static int next_snapshot(struct parallel *p, unsigned round, struct error *err)
     return rc ? rc : take_snapshot(p, name, err);
 }
 
+static void pause_for(struct parallel *p, uint64_t operations)
+{
+    uint64_t due = atomic_load(&p->clock) + operations;
+
+    while (goes_on(p) && atomic_load(&p->clock) < due)
+        co_sleep_ns(1000000);
+}
+
+static void stop(struct parallel *p, const struct error *err)
+{
+    if (!atomic_exchange(&p->failed, true))
+        p->err = *err;
+}
+
 static void snapshots_entry(void *arg)
 {
     struct parallel *p = arg;
     struct error err = {0};
 
     for (unsigned round = 0; goes_on(p); round++) {
-        uint64_t due = atomic_load(&p->clock) + SNAPSHOT_OPS;
-
-        if (next_snapshot(p, round, &err) < 0 && !atomic_exchange(&p->failed, true))
-            p->err = err;
-        while (goes_on(p) && atomic_load(&p->clock) < due)
-            co_sleep_ns(1000000);
+        if (next_snapshot(p, round, &err) < 0)
+            stop(p, &err);
+        pause_for(p, SNAPSHOT_OPS);
     }
     wait_group_done(&p->running);
+}
+
+static void compact_entry(void *arg)
+{
+    struct parallel *p = arg;
+    struct error err = {0};
+
+    while (goes_on(p)) {
+        if (p->plan->compact(&err) < 0)
+            stop(p, &err);
+        pause_for(p, COMPACT_OPS);
+    }
+    wait_group_done(&p->running);
+}
+
+static void start_beside(struct parallel *p, const char *name, co_entry *entry)
+{
+    wait_group_add(&p->running, 1);
+    if (co_start(name, entry, p) < 0)
+        wait_group_done(&p->running);
 }
 
 static void start_guest(struct parallel *p, unsigned i)
@@ -365,11 +397,10 @@ static void run(struct parallel *p)
     range_lock_init(&p->lock, 7);
     for (unsigned i = 0; i < p->plan->coroutines; i++)
         start_guest(p, i);
-    if (p->plan->snapshot) {
-        wait_group_add(&p->running, 1);
-        if (co_start("snapshots", snapshots_entry, p) < 0)
-            wait_group_done(&p->running);
-    }
+    if (p->plan->snapshot)
+        start_beside(p, "snapshots", snapshots_entry);
+    if (p->plan->compact)
+        start_beside(p, "compact", compact_entry);
     wait_group_wait(&p->running);
     for (uint64_t i = 0; !p->err.code && i < p->sectors; i++)
         expected(p, p->raw + i * SECTOR_BYTES, i);

@@ -18,6 +18,7 @@ struct parallel_plan {
      * STATE.NAME of the form of STATE: what is durable in it was acknowledged before, and what had
      * begun in it when the snapshot was there. NULL: none. */
     int (*snapshot)(const char *name, bool create, struct error *err);
+    int (*compact)(struct error *err); /* again and again meanwhile; NULL: not */
 };
 
 /* Sector `n` as written by operation (or seed) `stamp`. */

@@ -19,7 +19,7 @@ import time
 import traceback
 
 import images
-from images import HOLE, SECTOR, TOOL, ZERO, Error, Model, Tool, check, crashed, create, info, pad, peer, peer_fails, stamped
+from images import HOLE, SECTOR, TOOL, ZERO, Error, Model, Tool, check, crashed, crc, create, info, pad, peer, peer_fails, stamped
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -117,7 +117,7 @@ class Image:
 
     def one_of_ours(self, t):
         r, (offset, length) = self.r, self.span()
-        kind = r.choices(["read", "write", "zero", "discard", "flush", "snapshot", "resize", "parallel"], [5, 8, 3, 3, 1, 0.7, 0.2, 0.4])[0]
+        kind = r.choices(["read", "write", "zero", "discard", "flush", "snapshot", "resize", "compact", "parallel"], [5, 8, 3, 3, 1, 0.7, 0.2, 0.2, 0.4])[0]
         if kind == "read":
             self.read(t, offset, length)
         elif kind == "write":
@@ -132,8 +132,8 @@ class Image:
             t("read", offset, length, self.file("left"))
             with open(self.file("left"), "rb") as f:
                 self.model.adopt(offset, f.read())
-        elif kind == "flush":
-            t("flush")
+        elif kind in ("flush", "compact"):
+            t(kind)
         elif kind == "resize":
             self.resize(t)
         elif kind == "parallel":
@@ -143,9 +143,10 @@ class Image:
 
     def parallel(self, t):
         r, before = self.r, self.model.data[:]
-        some = ["snapshots"] if self.shares_clusters() and r.random() < 0.5 else []
+        some = ["compact"] if r.random() < 0.5 else []
+        some += ["snapshots"] if self.shares_clusters() and r.random() < 0.5 else []
         t("parallel", r.choice([2, 16, 64]), r.randrange(1 << 30), r.choice([50, 300, 900]), self.model.path, self.file("state"), *some)
-        if some:
+        if "snapshots" in some:
             self.snapshots_of_parallel(t, before)
 
     def snapshots_of_parallel(self, t, before):
@@ -188,20 +189,21 @@ class Image:
     def file(self, name):
         return os.path.join(self.dir, name)
 
-    def read(self, t, offset, length):
-        found = t("read", offset, length)[0]
-        if found == self.model.crc(offset, length):
+    def read(self, t, offset, length, data=None):
+        data = self.model.data if data is None else data
+        if t("read", offset, length)[0] == crc(data, offset, length):
             return
         for at in range(offset, offset + length, SECTOR):
-            if t("read", at, SECTOR)[0] != self.model.crc(at, SECTOR):
+            if t("read", at, SECTOR)[0] != crc(data, at, SECTOR):
                 t("read", at, SECTOR, self.file("wrong"))
                 with open(self.file("wrong"), "rb") as f:
-                    raise AssertionError(f"sector {at // SECTOR}: read {f.read(16).hex()}..., not {self.model.data[at:at + 16].hex()}...")
+                    raise AssertionError(f"sector {at // SECTOR}: read {f.read(16).hex()}..., not {data[at:at + 16].hex()}...")
         raise AssertionError(f"{length} bytes at {offset} are wrong when read at once, and right sector by sector")
 
-    def read_all(self, t):
-        for at in range(0, self.model.size, 4 * MIB):
-            self.read(t, at, min(4 * MIB, self.model.size - at))
+    def read_all(self, t, data=None):
+        data = self.model.data if data is None else data
+        for at in range(0, len(data), 4 * MIB):
+            self.read(t, at, min(4 * MIB, len(data) - at), data)
 
     def resize(self, t):
         size = choose_size(self.r, self.cluster)
@@ -279,6 +281,8 @@ class Image:
         assert there == set(self.snapshots), f"snapshots {there}, not {set(self.snapshots)}"
         if self.snapshots and self.r.random() < 0.5:
             name = self.r.choice(list(self.snapshots))
+            with Tool(self.path, self.chain, ("-r", "-S", name)) as t:
+                self.read_all(t, self.snapshots[name])
             found, right = self.as_raw("-l", f"snapshot.name={name}"), self.snapshots[name]
             n = min(len(found), len(right))  # QEMU shows as much of it as the disk now has
             found, right = found[:n], right[:n]
@@ -447,16 +451,19 @@ def killed(r, directory):
     if r.random() < 0.5:
         image.theirs(5)
     for _ in range(r.randint(1, 3)):
-        with_snapshots = ["snapshots"] if image.shares_clusters() and r.random() < 0.4 else []
+        some = ["compact"] if r.random() < 0.4 else []
+        some += ["snapshots"] if image.shares_clusters() and r.random() < 0.4 else []
         pad(image.path)
         t = Tool(image.path, image.chain, r.choice([(), ("-d",), ("-m", "65536", "-a", "65536")]))
-        t.send("parallel", r.choice([1, 8, 32, 128]), r.randrange(1 << 30), 1 << 40, image.model.path, image.file("state"), *with_snapshots)
+        if os.path.exists(image.file("state")):
+            os.remove(image.file("state"))  # an older one
+        t.send("parallel", r.choice([1, 8, 32, 128]), r.randrange(1 << 30), 1 << 40, image.model.path, image.file("state"), *some)
         time.sleep(r.choice([0.01, 0.05, 0.2, 0.6]) * r.random())
         over = t.process.poll() is not None
         rest = images.select.select([t.process.stdout], [], [], 0)[0] and os.read(t.process.stdout.fileno(), 1000)
         t.kill()
         assert not over and not rest, f"it ended by itself: {rest}"
-        if os.path.getsize(image.file("state")) < image.model.size // SECTOR * 32:
+        if not os.path.exists(image.file("state")) or os.path.getsize(image.file("state")) < image.model.size // SECTOR * 32:
             continue  # it had not begun
         check(image.path, leaks=True)
         found = image.as_raw()
@@ -486,14 +493,14 @@ def full(r, directory):
     image = Image(r, directory)
     image.theirs(r.randint(0, 5))
     for _ in range(r.randint(1, 3)):
-        pad(image.path)
+        pad(image.path, image.cluster)
         space = os.path.getsize(image.path) + r.choice([0, 4096, 65536, 4 * image.cluster, MIB])
         failed = 0
         with Tool(image.path, image.chain, ("-a", "65536", "-s", space, *r.choice([(), ("-d",)]))) as t:
             for _ in range(r.randint(5, 40)):
                 failed += image.one_without_space(t)
             image.read_all(t)
-        assert os.path.getsize(image.path) <= max(space, 4096)
+        assert os.path.getsize(image.path) <= space
         image.hold()
         image.ours(r.randint(1, 10))
         image.hold()

@@ -2,14 +2,13 @@
 /*
  * A qcow2 image in a file, run by commands, for tests against QEMU's tools:
  *
- *     qcow2_tool [-r] [-d] [-m MAP_BYTES] [-a AHEAD_BYTES] [-s SPACE_BYTES] [-w WORKERS] IMAGE
- *         [FORMAT:BACKING...]
+ *     qcow2_tool [-rd] [-m MAP_BYTES] [-a AHEAD_BYTES] [-s SPACE_BYTES] [-S SNAPSHOT]
+ *         [-w WORKERS] IMAGE [FORMAT:BACKING...]
  *
- * opens it (-r: read-only, -d: discards below what is freed; -s: the
- * file grows no longer, and who needs space waits for a millisecond only) over a chain of backing
- * files (FORMAT: raw or qcow2), then reads commands from standard input, a line each, and answers
- * with a line each: "ok ..." or "error ERRNO REASON". The first answer is that of opening. Sizes
- * are in bytes.
+ * opens it over a chain of backing files (FORMAT: raw or qcow2; -r: read-only, -S: as it was then,
+ * -d: discards below what is freed, -s: the file grows no longer, and who needs space waits for a
+ * millisecond only), then reads commands from standard input, a line each, and answers with a line
+ * each: "ok ..." or "error ERRNO REASON". The first answer is that of opening. Sizes are in bytes.
  *
  *     read OFFSET LENGTH [PATH]        the crc32 of what is there; PATH: and writes it to that file
  *     write OFFSET LENGTH STAMP [fua]  see stamp_sectors
@@ -20,8 +19,10 @@
  *     resize SIZE
  *     snapshot create|delete|revert NAME
  *     snapshots
+ *     compact                          gives the end of the file back
  *     status
- *     parallel COROUTINES SEED OPERATIONS RAW STATE [snapshots]   see parallel.h
+ *     parallel COROUTINES SEED OPERATIONS RAW STATE [compact] [snapshots]
+ *                                      see parallel.h
  *     close                            closes the image and ends
  *
  * The end of the input closes it as well. Exit status: 0, or 1 when it could not be opened or
@@ -37,6 +38,7 @@
 
 #include "base/arith.h"
 #include "block/member.h"
+#include "image/compact.h"
 #include "image/qcow2.h"
 #include "parallel.h"
 #include "rt/worker.h"
@@ -51,6 +53,8 @@ static struct {
     unsigned worker_count;
     bool read_only, discard;
     uint64_t map_bytes, ahead_bytes, space_bytes;
+    const char *snapshot; /* to be read */
+    struct co_mutex resizing;
     struct worker *workers[WORKERS_MAX - 1];
     struct blockdev *files[CHAIN_MAX];
     struct qcow2 *chain[CHAIN_MAX]; /* NULL: a raw file */
@@ -63,15 +67,30 @@ static struct {
 static int grow(void *arg, uint64_t size_bytes)
 {
     struct blockdev *file = arg;
+    int rc = 0;
 
     if (size_bytes > program.space_bytes)
         return -ENOSPC;
-    if (size_bytes <= file->size_bytes)
-        return 0;
-    return member_resize(file, round_up(size_bytes, 4096));
+    co_mutex_lock(&program.resizing);
+    if (size_bytes > file->size_bytes)
+        rc = member_resize(file, round_up(size_bytes, 4096));
+    co_mutex_unlock(&program.resizing);
+    return rc;
 }
 
-static const struct qcow2_file_ops file_ops = {.grow = grow};
+static int shrink(void *arg, uint64_t size_bytes)
+{
+    struct blockdev *file = arg;
+    int rc = 0;
+
+    co_mutex_lock(&program.resizing);
+    if (round_up(size_bytes, 4096) < file->size_bytes)
+        rc = member_resize(file, round_up(size_bytes, 4096));
+    co_mutex_unlock(&program.resizing);
+    return rc;
+}
+
+static const struct qcow2_file_ops file_ops = {.grow = grow, .shrink = shrink};
 
 /* Words of a command: [0] its name. */
 struct command {
@@ -191,6 +210,11 @@ static int run_snapshot(const struct command *c, struct error *err)
     return -EINVAL;
 }
 
+static int run_compact(const struct command *c, struct error *err)
+{
+    return done(qcow2_compact(IMAGE, NULL, NULL, err));
+}
+
 static int run_snapshots(const struct command *c, struct error *err)
 {
     struct qcow2_snapshot_status list[64];
@@ -215,6 +239,11 @@ static int run_status(const struct command *c, struct error *err)
     return 0;
 }
 
+static int compact(struct error *err)
+{
+    return qcow2_compact(IMAGE, NULL, NULL, err);
+}
+
 static int snapshot(const char *name, bool create, struct error *err)
 {
     return create ? qcow2_snapshot_create(IMAGE, name, err)
@@ -229,7 +258,8 @@ static int run_parallel(const struct command *c, struct error *err)
         .coroutines = (unsigned)number_of(c, 1),
         .seed = number_of(c, 2),
         .operations = number_of(c, 3),
-        .snapshot = has(c, 6, "snapshots") ? snapshot : NULL,
+        .snapshot = has(c, 6, "snapshots") || has(c, 7, "snapshots") ? snapshot : NULL,
+        .compact = has(c, 6, "compact") ? compact : NULL,
     };
 
     if (c->count < 6)
@@ -253,6 +283,7 @@ static const struct {
     {"resize", run_resize},
     {"snapshot", run_snapshot},
     {"snapshots", run_snapshots},
+    {"compact", run_compact},
     {"status", run_status},
     {"parallel", run_parallel},
 };
@@ -311,6 +342,7 @@ static int open_image(unsigned i, struct error *err)
         .ahead_bytes = program.ahead_bytes,
         .space_wait_ns = program.space_bytes < SPACE_BYTES ? 1000000 : 0,
         .discard = program.discard,
+        .snapshot = i ? NULL : program.snapshot,
     };
     int rc = member_open(
         colon ? colon + 1 : path, read_only ? MEMBER_READ_ONLY : 0, &program.files[i], err);
@@ -353,6 +385,7 @@ static void entry(void *arg)
     unsigned started = 0;
     int rc = 0, closed;
 
+    co_mutex_init(&program.resizing);
     while (!rc && started < program.worker_count) {
         rc = worker_create(&program.workers[started], "guests", &err);
         started += !rc;
@@ -381,7 +414,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     int option;
 
-    while ((option = getopt(argc, argv, "rdm:a:s:w:")) > 0) {
+    while ((option = getopt(argc, argv, "rdm:a:s:S:w:")) > 0) {
         if (option == 'r')
             program.read_only = true;
         else if (option == 'd')
@@ -392,6 +425,8 @@ int main(int argc, char **argv)
             program.ahead_bytes = strtoull(optarg, NULL, 0);
         else if (option == 's')
             program.space_bytes = strtoull(optarg, NULL, 0);
+        else if (option == 'S')
+            program.snapshot = optarg;
         else if (option == 'w')
             program.worker_count =
                 MIN((unsigned)atoi(optarg), (unsigned)ARRAY_LEN(program.workers));
@@ -401,9 +436,8 @@ int main(int argc, char **argv)
     program.images = argv + optind;
     program.image_count = (unsigned)(argc - optind);
     if (!program.image_count || program.image_count > CHAIN_MAX || !program.worker_count) {
-        fprintf(stderr, "usage: qcow2_tool [-rd] [-m MAP_BYTES] [-a AHEAD_BYTES] [-s SPACE_BYTES] "
-                        "[-w WORKERS] IMAGE "
-                        "[FORMAT:BACKING...]\n");
+        fprintf(
+            stderr, "usage: qcow2_tool [OPTIONS] IMAGE [FORMAT:BACKING...], see qcow2_tool.c\n");
         return 2;
     }
     if (rt_init(NULL, &err) < 0 || rt_main(entry, NULL) < 0) {
