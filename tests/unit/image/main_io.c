@@ -4,7 +4,8 @@
 
 #include "../rt/run.h"
 
-extern CU_TestInfo image_crash_tests[], image_order_tests[], image_workers_tests[];
+extern CU_TestInfo image_crash_tests[], image_order_tests[], image_workers_tests[],
+    image_faults_tests[];
 
 int main(int argc, char **argv)
 {
@@ -12,6 +13,7 @@ int main(int argc, char **argv)
         {.pName = "image-crash", .pTests = image_crash_tests},
         {.pName = "image-order", .pTests = image_order_tests},
         {.pName = "image-workers", .pTests = image_workers_tests},
+        {.pName = "image-faults", .pTests = image_faults_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
