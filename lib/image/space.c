@@ -126,18 +126,28 @@ static int grow_once(struct qcow2 *q, uint64_t bytes)
     return rc;
 }
 
-/* Told under the lock, or a new one might be taken for ended. */
+/* Under the lock, or a new one might be taken for ended. */
 static void end_growing(struct qcow2 *q)
 {
-    spin_lock(&q->space.lock);
     q->space.growing = false;
     co_event_set(&q->space.idle);
-    spin_unlock(&q->space.lock);
 }
 
-static void grow(void *arg)
+/* Who began to wait since it was last looked is not left alone. */
+static bool may_end(struct qcow2 *q)
 {
-    struct qcow2 *q = arg;
+    bool yes;
+
+    spin_lock(&q->space.lock);
+    yes = list_empty(&q->space.waiters) || atomic_load(&q->closing);
+    if (yes)
+        end_growing(q);
+    spin_unlock(&q->space.lock);
+    return yes;
+}
+
+static void grow_while_wanted(struct qcow2 *q)
+{
     uint64_t bytes;
     int rc = 0;
 
@@ -151,7 +161,13 @@ static void grow(void *arg)
             break;
     }
     set_starving(q, false);
-    end_growing(q);
+}
+
+static void grow(void *arg)
+{
+    do
+        grow_while_wanted(arg);
+    while (!may_end(arg));
 }
 
 static void begin_growing(struct qcow2 *q)
@@ -167,8 +183,11 @@ static void begin_growing(struct qcow2 *q)
         co_event_clear(&q->space.idle);
     }
     spin_unlock(&q->space.lock);
-    if (begin && co_start("qcow2-grow", grow, q) < 0)
+    if (begin && co_start("qcow2-grow", grow, q) < 0) {
+        spin_lock(&q->space.lock);
         end_growing(q);
+        spin_unlock(&q->space.lock);
+    }
 }
 
 void space_ask(struct qcow2 *q, uint64_t free)
@@ -192,6 +211,8 @@ int space_wait(struct qcow2 *q, uint64_t generation, uint64_t due_ns)
 
     co_event_init(&w.more);
     spin_lock(&s->lock);
+    if (list_empty(&s->waiters)) /* what was wanted ahead is needed now */
+        co_event_set(&s->kick);
     list_append(&s->waiters, &w.link);
     if (atomic_load(&s->generation) != generation)
         co_event_set(&w.more);
