@@ -51,6 +51,18 @@
         "extents are given back before the commit that frees them")                                \
     X(EXTENTS_NOT_ZEROED, "extents-not-zeroed", "new extents show what a former owner left")       \
     X(STATE_NOT_SAVED, "state-not-saved", "what the daemon is to remember is not written")         \
+    X(MAP_BEFORE_DATA, "map-before-data", "the map is written before data is durable")             \
+    X(REFCOUNTS_LATE, "refcounts-late", "refcounts are written beside what refers to clusters")    \
+    X(REUSE_BEFORE_COMMIT, "reuse-before-commit",                                                  \
+        "freed clusters are used again before the map without them is durable")                    \
+    X(REUSE_WHILE_READ, "reuse-while-read", "freed clusters are used again while they are read")   \
+    X(LATE_DISCARD, "late-discard", "freed clusters are discarded when they may be used again")    \
+    X(HALF_BUILT_L2, "half-built-l2", "the L2 table for which the last space went is not written") \
+    X(TWO_WRITERS, "two-writers", "two writers find a place for the same cluster")                 \
+    X(NOTHING_AROUND, "nothing-around", "what a write leaves of a new cluster is not filled")      \
+    X(BACKING_SHINES, "backing-shines", "zeroed clusters read from the backing")                   \
+    X(COPIED_KEPT, "copied-kept", "COPIED flags are left after a snapshot")                        \
+    X(NOT_MARKED, "not-marked", "an image in use does not say so")                                 \
     X(FUA_IGNORED, "fua-ignored", "the NBD server drops FUA")
 
 #define MUTANT_ENUMERATOR(name, text, what) MUTANT_##name,

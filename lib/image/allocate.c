@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "image/image.h"
 #include "image/pieces.h"
 #include "rt/io.h"
@@ -50,7 +51,7 @@ static void claim(struct allocation *a)
     a->start = round_down(a->offset, unit(a));
     a->length = MIN(a->length, most - (a->offset - a->start));
     a->end = round_up(a->offset + a->length, unit(a));
-    range_lock_take(&a->q->claims, &a->claim, a->start, a->end, false);
+    range_lock_take(&a->q->claims, &a->claim, a->start, a->end, MUTANT(TWO_WRITERS));
 }
 
 /* It stands as it stood before the claim was granted, for some of the length. */
@@ -230,7 +231,7 @@ static int write_with(const struct allocation *a, const struct around *r)
     if (r->head)
         iov[count++] = (struct iovec){r->buf, r->head};
     count += iov_slice(iov + count, a->iov, a->iov_count, 0, a->length);
-    if (r->tail)
+    if (r->tail && !MUTANT(NOTHING_AROUND))
         iov[count++] = (struct iovec){r->tail_at, r->tail};
     return blockdev_writev(a->q->file, iov, count, a->host + (a->offset - a->start) - r->head, 0);
 }

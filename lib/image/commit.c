@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "image/commit.h"
 
 #define BATCH 16
@@ -175,7 +176,7 @@ static int capture_tables(struct commit *c)
 
 static int capture_block(struct commit *c, struct refblock *b)
 {
-    struct part part = {.block = b, .early = true};
+    struct part part = {.block = b, .early = !MUTANT(REFCOUNTS_LATE)};
     int rc;
 
     if (!b || !dirty_any(&b->dirty))
@@ -220,6 +221,10 @@ static int capture_freed(struct commit *c)
     c->freed = k->freed;
     k->freed = (struct freed){0};
     spin_unlock(&k->lock);
+    if (MUTANT(REUSE_BEFORE_COMMIT)) {
+        reaper_add(c->q, &c->freed);
+        c->freed = (struct freed){0};
+    }
     return 0;
 }
 
@@ -337,7 +342,7 @@ int commit_write(struct commit *c)
 {
     int rc = write_parts(c, true);
 
-    if (!rc)
+    if (!rc && !MUTANT(MAP_BEFORE_DATA))
         rc = blockdev_flush(c->q->file);
     c->settled = !rc;
     if (!rc)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "image/image.h"
 
 static unsigned span_bits(const struct qcow2 *q)
@@ -174,6 +175,8 @@ static void give_place(struct qcow2 *q, struct l1_slot *slot, struct l2_table *t
     spin_lock(&q->map.dirty_lock);
     dirty_mark(&q->map.l1_dirty, l1_offset, 8);
     spin_unlock(&q->map.dirty_lock);
+    if (MUTANT(HALF_BUILT_L2) && !q->clusters.free)
+        t->whole = false;
     table_list(q, t);
     if (old) /* last: a commit that sees it freed sees the new word too */
         clusters_drop(q, old >> q->g.cluster_bits, 1);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "image/image.h"
 #include "rt/worker.h"
 
@@ -55,7 +56,8 @@ static int mark_locked(struct qcow2 *q)
         return 0;
     if (h.has_bitmaps && h.autoclear & QCOW2_BITMAPS_VALID)
         bitmaps_clusters(q, &bitmaps);
-    h.incompatible |= QCOW2_DIRTY;
+    if (!MUTANT(NOT_MARKED))
+        h.incompatible |= QCOW2_DIRTY;
     h.autoclear = 0;
     h.has_bitmaps = false;
     rc = header_write(q, &h);

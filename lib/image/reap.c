@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "base/mutant.h"
 #include "image/image.h"
 #include "rt/worker.h"
 
@@ -45,10 +46,13 @@ static void discard(struct qcow2 *q, const struct freed *freed)
 
 static void reap(struct qcow2 *q, struct freed *freed)
 {
-    grace_wait(&q->grace);
-    if (q->options.discard)
+    if (!MUTANT(REUSE_WHILE_READ))
+        grace_wait(&q->grace);
+    if (q->options.discard && !MUTANT(LATE_DISCARD))
         discard(q, freed);
     clusters_release(q, freed);
+    if (q->options.discard && MUTANT(LATE_DISCARD))
+        discard(q, freed);
     free(freed->runs);
     space_wake(q);
 }

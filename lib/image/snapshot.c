@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/mutant.h"
 #include "image/commit.h"
 #include "image/layout.h"
 #include "image/refcount.h"
@@ -55,7 +56,8 @@ static int share_table(struct qcow2 *q, struct l2_table *t)
         if (!(e.word & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED)))
             continue;
         rc = clusters_count_entry(q, e, 1);
-        e.word &= ~QCOW2_COPIED;
+        if (!MUTANT(COPIED_KEPT))
+            e.word &= ~QCOW2_COPIED;
         qcow2_entry_put(&q->g, t->bytes, i, e);
     }
     return rc;

@@ -118,8 +118,11 @@ static bool is_done(const struct check_qcow2 *c)
 
 void image_change_settle(struct check_qcow2 *c)
 {
+    struct sim_disk *d = &sim->disks[0];
+
     if (image->change.kind == CHANGE_NONE)
         return;
+    sim_disk_flushed(d, sim_disk_flush_begin(d)); /* of a kill: what is found now stays */
     if (is_done(c))
         note_done(c);
     else

@@ -160,7 +160,9 @@ static void choose_cut(void)
     uint64_t most = one_in(SIM_FAULTS, 3) ? 40 : 400;
     bool wanted = !one_in(SIM_FAULTS, 6);
 
-    cut.kill = one_in(SIM_FAULTS, 4);
+    if (image->killed && one_in(SIM_FAULTS, 2)) /* what is in the disk's cache is relied on */
+        most = 16;
+    cut.kill = most > 16 && one_in(SIM_FAULTS, 4);
     if (one_in(SIM_FAULTS, 6))
         cut.at_ns = sim->now_ns + choose(SIM_FAULTS, 200 * MILLISECOND_NS);
     else
@@ -197,6 +199,7 @@ static void after(enum sim_end end)
     struct check_qcow2 c = {0};
     bool there;
 
+    image->killed = end == SIM_KILLED;
     if (sim->failure[0])
         return;
     there = image_is_there() && image_examine(&c);

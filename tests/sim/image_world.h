@@ -84,6 +84,7 @@ struct image_world {
     /* The machine: */
     unsigned machine;
     enum image_plan plan;
+    bool killed;  /* the last one was */
     bool stops;   /* it is not cut off when its work is done */
     bool struck;  /* something has happened to disks that may make ios fail */
     bool stalled; /* a disk was so slow that waiting for space may have ended */
