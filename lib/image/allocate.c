@@ -172,6 +172,34 @@ static int find_place(struct allocation *a)
     return rc;
 }
 
+/* Of clusters that move: subclusters before the first and behind the last that have data need not.
+ */
+static int trim(struct allocation *a)
+{
+    struct qcow2 *q = a->q;
+    uint64_t from = round_down(a->offset, subcluster_bytes(q));
+    uint64_t to = round_up(a->offset + a->length, subcluster_bytes(q));
+    uint64_t last = round_down(to - 1, cluster_bytes(q)), old_start = a->start;
+    struct qcow2_entry e = {0};
+    uint32_t data;
+    int rc = map_entry(q, a->start, &e);
+
+    if (rc || e.word & QCOW2_COMPRESSED)
+        return rc;
+    data =
+        (uint32_t)(e.bitmap & ((UINT64_C(1) << ((from - a->start) >> q->g.subcluster_bits)) - 1));
+    a->start = data ? a->start + ((uint64_t)__builtin_ctz(data) << q->g.subcluster_bits) : from;
+    a->host += a->start - old_start;
+    rc = map_entry(q, last, &e);
+    if (rc || e.word & QCOW2_COMPRESSED)
+        return rc;
+    data = (uint32_t)e.bitmap;
+    if (data)
+        to = MAX(to, last + ((uint64_t)(32 - __builtin_clz(data)) << q->g.subcluster_bits));
+    a->end = to;
+    return 0;
+}
+
 /* [from, to) of the guest's disk, as it reads now. *length: of it; 0: zeros, where zeros are. */
 static int read_around(
     const struct allocation *a, uint64_t from, uint64_t to, uint8_t *buf, uint64_t *length)
@@ -264,7 +292,7 @@ static struct qcow2_entry filled(const struct allocation *a, struct qcow2_entry 
     uint64_t bits = q->g.extended ? ((UINT64_C(1) << last) - 1) & ~((UINT64_C(1) << first) - 1) : 0;
 
     if (a->replace)
-        e.bitmap = 0;
+        e.bitmap &= ~UINT64_C(0xffffffff);
     e.word = host | QCOW2_COPIED;
     e.bitmap = (e.bitmap | bits) & ~(bits << 32);
     return e;
@@ -347,6 +375,8 @@ static int allocate(
         rc = read_below(a, &zero);
     if (!rc && same && !zero)
         rc = find_place(a);
+    if (!rc && same && !zero && a->replace && a->q->g.extended)
+        rc = trim(a);
     if (!rc && same && !zero)
         rc = is_unsettled(a, piece, settled) ? -ESTALE : write_and_publish(a);
     range_lock_release(&a->q->claims, &a->claim);
