@@ -94,7 +94,7 @@ static int count(struct qcow2 *q, uint64_t cluster, int by)
     return 0;
 }
 
-int clusters_count_entry(struct qcow2 *q, struct qcow2_entry e, int by)
+static int count_up(struct qcow2 *q, struct qcow2_entry e)
 {
     uint64_t offset = e.word & QCOW2_OFFSET_MASK, length = 1;
     int rc = 0;
@@ -103,10 +103,19 @@ int clusters_count_entry(struct qcow2 *q, struct qcow2_entry e, int by)
         qcow2_entry_packed(&q->g, e, &offset, &length);
     else if (!offset)
         return 0;
-    spin_lock(&q->clusters.lock);
     for (uint64_t i = offset >> q->g.cluster_bits;
          !rc && i <= (offset + length - 1) >> q->g.cluster_bits; i++)
-        rc = count(q, i, by);
+        rc = count(q, i, 1);
+    return rc;
+}
+
+int clusters_count_up(struct qcow2 *q, const uint8_t *table)
+{
+    int rc = 0;
+
+    spin_lock(&q->clusters.lock);
+    for (unsigned i = 0; !rc && i < 1u << q->g.l2_bits; i++)
+        rc = count_up(q, qcow2_entry_get(&q->g, table, i));
     spin_unlock(&q->clusters.lock);
     return rc;
 }

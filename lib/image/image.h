@@ -276,9 +276,9 @@ void clusters_dirty(struct qcow2 *q, uint64_t number, uint64_t offset, uint64_t 
  * 0 may be taken. */
 void clusters_add(struct qcow2 *q, uint64_t count);
 uint64_t clusters_refcount(struct qcow2 *q, uint64_t cluster);
-/* Adds to the refcounts of what an entry refers to. -ERANGE: there is no room for more (some may
- * have changed), or they were 0. */
-int clusters_count_entry(struct qcow2 *q, struct qcow2_entry e, int by);
+/* Counts what the entries of a table refer to once more. -ERANGE: there is no room for more, or
+ * they were 0 (some may have changed). */
+int clusters_count_up(struct qcow2 *q, const uint8_t *table);
 int freed_add(struct freed *f, uint64_t cluster, uint64_t count);
 
 /* space.c: room for more. */

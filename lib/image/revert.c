@@ -28,15 +28,9 @@ static int take_over(void *arg, unsigned index, uint64_t word, uint8_t *table)
     struct layout *l = arg;
     struct qcow2 *q = l->q;
     uint64_t to = layout_place(l);
-    int rc = 0;
+    int rc = clusters_count_up(q, table);
 
-    for (unsigned i = 0; !rc && i < 1u << q->g.l2_bits; i++) {
-        struct qcow2_entry e = qcow2_entry_get(&q->g, table, i);
-
-        rc = clusters_count_entry(q, e, 1);
-        e.word &= ~QCOW2_COPIED;
-        qcow2_entry_put(&q->g, table, i, e);
-    }
+    table_share(&q->g, table);
     l->l1[index] = to | QCOW2_COPIED;
     return rc ? rc : blockdev_write(q->file, table, to, cluster_bytes(q), BLOCK_STABLE);
 }

@@ -45,21 +45,22 @@ uint64_t tables_count(const struct qcow2 *q)
     return n;
 }
 
+void table_share(const struct qcow2_geometry *g, uint8_t *table)
+{
+    for (unsigned i = 0; i < 1u << g->l2_bits; i++) {
+        uint8_t *at = table + ((uint64_t)i << g->l2_entry_bits);
+
+        put_be64(at, get_be64(at) & ~QCOW2_COPIED);
+    }
+}
+
 /* Nobody is under way. */
 static int share_table(struct qcow2 *q, struct l2_table *t)
 {
-    int rc = 0;
+    int rc = clusters_count_up(q, t->bytes);
 
-    for (unsigned i = 0; !rc && i < 1u << q->g.l2_bits; i++) {
-        struct qcow2_entry e = qcow2_entry_get(&q->g, t->bytes, i);
-
-        if (!(e.word & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED)))
-            continue;
-        rc = clusters_count_entry(q, e, 1);
-        if (!MUTANT(COPIED_KEPT))
-            e.word &= ~QCOW2_COPIED;
-        qcow2_entry_put(&q->g, t->bytes, i, e);
-    }
+    if (!rc && !MUTANT(COPIED_KEPT))
+        table_share(&q->g, t->bytes);
     return rc;
 }
 

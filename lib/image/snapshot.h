@@ -21,6 +21,8 @@ uint64_t tables_count(const struct qcow2 *q);
 typedef int snapshot_visit(void *arg, unsigned index, uint64_t word, uint8_t *table);
 int snapshot_walk(
     struct qcow2 *q, const struct qcow2_snapshot *s, snapshot_visit *visit, void *arg);
+/* None of its entries may be written where it is any more. */
+void table_share(const struct qcow2_geometry *g, uint8_t *table);
 /* Clusters of a table's entries. -ENOMEM. */
 int table_clusters(const struct qcow2 *q, const uint8_t *table, struct freed *f);
 /* Those of the runs that nobody refers to any more are discarded, and may be taken. */
