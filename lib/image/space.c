@@ -165,9 +165,17 @@ static void grow_while_wanted(struct qcow2 *q)
 
 static void grow(void *arg)
 {
-    do
-        grow_while_wanted(arg);
-    while (!may_end(arg));
+    struct qcow2 *q = arg;
+
+    do {
+        grow_while_wanted(q);
+        if (may_end(q))
+            return;
+        space_wake(q);
+    } while (wanted_bytes(q));
+    spin_lock(&q->space.lock); /* those who wait have what they wait for */
+    end_growing(q);
+    spin_unlock(&q->space.lock);
 }
 
 static void begin_growing(struct qcow2 *q)
