@@ -45,7 +45,7 @@ def choose_options(r, writable=True):
 
 def choose_size(r, cluster):
     """A few L2 tables where that is not too much; not only whole clusters."""
-    return SECTOR * r.randint(1, min(24 * MIB, max(64 * cluster, 2 * MIB)) // SECTOR)
+    return SECTOR * r.randint(1, min(24 * MIB, max(64 * cluster, r.choice([2, 2, 10]) * MIB)) // SECTOR)
 
 
 class Image:
@@ -107,7 +107,7 @@ class Image:
         r = self.r
         if not options:
             options = [w for w, p in (("-d", 0.5),) if r.random() < p]
-            options += r.choice([(), ("-m", "65536"), ("-a", "65536"), ("-a", str(16 * MIB))])
+            options += r.choice([(), ("-m", "1"), ("-a", "65536"), ("-a", str(16 * MIB))])
         pad(self.path)
         with Tool(self.path, self.chain, options) as t:
             for _ in range(operations):
@@ -454,7 +454,7 @@ def killed(r, directory):
         some = ["compact"] if r.random() < 0.4 else []
         some += ["snapshots"] if image.shares_clusters() and r.random() < 0.4 else []
         pad(image.path)
-        t = Tool(image.path, image.chain, r.choice([(), ("-d",), ("-m", "65536", "-a", "65536")]))
+        t = Tool(image.path, image.chain, r.choice([(), ("-d",), ("-m", "1", "-a", "65536")]))
         if os.path.exists(image.file("state")):
             os.remove(image.file("state"))  # an older one
         t.send("parallel", r.choice([1, 8, 32, 128]), r.randrange(1 << 30), 1 << 40, image.model.path, image.file("state"), *some)
