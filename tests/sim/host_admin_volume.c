@@ -58,6 +58,26 @@ static json_t *named(unsigned volume)
     return json_pack("{s:s, s:s}", "vg", host->now.groups[v->group].name, "name", v->name);
 }
 
+/* Not where a disk's errors reach the image itself: it would be told to be unusable, or corrupt. */
+static bool may_be_sparse(struct admin *a)
+{
+    return host->trouble != HOST_TROUBLE_SINGLE && host->trouble != HOST_TROUBLE_BEYOND &&
+           sim_one_in(a->random, 2);
+}
+
+static json_t *described(struct admin *a, const struct host_group *g, const struct host_volume *v)
+{
+    json_t *params = json_pack(
+        "{s:s, s:s, s:I}", "vg", g->name, "name", v->name, "size_bytes", (json_int_t)v->size_bytes);
+
+    if (v->sparse) {
+        json_object_set_new(params, "format", json_string("sparse"));
+        json_object_set_new(
+            params, "cluster_bytes", json_integer((json_int_t)4096 << sim_below(a->random, 5)));
+    }
+    return params;
+}
+
 bool admin_volume_create(struct admin *a)
 {
     static admin_refusals refusals = {ENOSPC};
@@ -68,14 +88,13 @@ bool admin_volume_create(struct admin *a)
     if (slot < 0 || group < 0)
         return false;
     g = &host->now.groups[group];
-    *v = (struct host_volume){
-        .there = true, .group = (unsigned)group, .size_bytes = some_size(a, g)};
+    *v = (struct host_volume){.there = true,
+        .group = (unsigned)group,
+        .size_bytes = some_size(a, g),
+        .sparse = may_be_sparse(a)};
     host_name('v', v->name);
     host_begin_volume((unsigned)slot, v->size_bytes);
-    return admin_change(a, "volume.create",
-        json_pack("{s:s, s:s, s:I}", "vg", g->name, "name", v->name, "size_bytes",
-            (json_int_t)v->size_bytes),
-        refusals);
+    return admin_change(a, "volume.create", described(a, g, v), refusals);
 }
 
 bool admin_volume_resize(struct admin *a)

@@ -8,6 +8,7 @@
 
 #include "check_copies.h"
 #include "check_lvm.h"
+#include "check_qcow2.h"
 #include "host_world.h"
 
 #define PIECE_BYTES (64u << 10)
@@ -103,50 +104,101 @@ static unsigned find_pvs(unsigned group, struct check_disk *pvs)
     return count;
 }
 
-/* The volume's bytes from the PVs. */
-static bool read_volume(const struct check_lvm *c, int lv, unsigned char *buf, uint64_t offset)
+/* An LV as a disk: its bytes from the PVs. */
+struct lv_disk {
+    const struct check_lvm *c;
+    int lv;
+};
+
+static const void *lv_at(void *arg, void *buf, uint64_t offset, uint64_t length)
 {
+    const struct lv_disk *l = arg;
+    char *to = buf;
     uint64_t done = 0, at, run_bytes;
     unsigned pv;
 
-    while (done < PIECE_BYTES) {
+    while (done < length) {
         const void *data;
 
-        if (!check_lvm_place(c, lv, offset + done, &pv, &at, &run_bytes))
-            return false;
-        if (run_bytes > PIECE_BYTES - done)
-            run_bytes = PIECE_BYTES - done;
-        data = check_read(&c->pvs[pv].disk, buf + done, at, run_bytes);
+        if (!check_lvm_place(l->c, l->lv, offset + done, &pv, &at, &run_bytes))
+            return NULL;
+        if (run_bytes > length - done)
+            run_bytes = length - done;
+        data = check_read(&l->c->pvs[pv].disk, to + done, at, run_bytes);
         if (!data)
-            return false;
-        if (data != buf + done)
-            memcpy(buf + done, data, run_bytes);
+            return NULL;
+        if (data != to + done)
+            memcpy(to + done, data, run_bytes);
         done += run_bytes;
     }
-    return true;
+    return buf;
+}
+
+/* What the guest reads there; of a sparse volume by its image, which is whole at any moment. */
+static bool read_volume(
+    struct check_qcow2 *image, const struct check_disk *lv, void *buf, uint64_t at, uint64_t length)
+{
+    const void *data;
+
+    if (image)
+        return check_qcow2_read(image, 0, NULL, buf, at, length);
+    data = check_read(lv, buf, at, length);
+    if (data && data != buf)
+        memcpy(buf, data, length);
+    return data;
+}
+
+static void check_content(
+    struct check_qcow2 *image, const struct check_disk *lv, unsigned slot, uint64_t size_bytes)
+{
+    const char *name = host->now.volumes[slot].name;
+    static unsigned char buf[PIECE_BYTES];
+    char why[MODEL_WHY_LEN];
+    uint64_t bad, length;
+
+    for (uint64_t at = 0; at < size_bytes; at += length) {
+        length = size_bytes - at < PIECE_BYTES ? size_bytes - at : PIECE_BYTES;
+        if (!read_volume(image, lv, buf, at, length))
+            fail("volume %s: %llu is nowhere on the disks", name, (unsigned long long)at);
+        else if ((bad = model_check_image(&host_models[slot], buf, at, length, why)) != MODEL_GOOD)
+            fail("volume %s on the disks: at %llu: %s", name, (unsigned long long)bad, why);
+    }
+}
+
+static void check_sparse(const struct check_disk *lv, unsigned slot)
+{
+    const struct host_volume *v = &host->now.volumes[slot];
+    struct check_qcow2 *image = calloc(1, sizeof *image);
+
+    if (!image)
+        fail("out of memory");
+    else if (!check_qcow2(image, lv))
+        fail("volume %s on the disks: %s", v->name, image->problems.text);
+    else if (image->disks[0].size_bytes != v->size_bytes)
+        fail("volume %s on the disks has %llu bytes", v->name,
+            (unsigned long long)image->disks[0].size_bytes);
+    else
+        check_content(image, lv, slot, v->size_bytes);
+    if (image)
+        check_qcow2_free(image);
+    free(image);
 }
 
 static void check_volume(const struct check_lvm *c, unsigned slot)
 {
     const struct host_volume *v = &host->now.volumes[slot];
     const struct host_group *g = &host->now.groups[v->group];
-    int lv = check_lvm_find(c, g->name, v->name);
-    static unsigned char buf[PIECE_BYTES];
-    char why[MODEL_WHY_LEN];
+    struct lv_disk l = {.c = c, .lv = check_lvm_find(c, g->name, v->name)};
+    struct check_disk lv = {.name = v->name, .at = lv_at, .arg = &l};
 
-    if (lv < 0 || c->lvs[lv].extent_count * g->extent_bytes != v->size_bytes) {
+    if (l.lv >= 0)
+        lv.size_bytes = c->lvs[l.lv].extent_count * g->extent_bytes;
+    if (l.lv < 0 || (!v->sparse && lv.size_bytes != v->size_bytes))
         fail("volume %s is not on the disks as it must be", v->name);
-        return;
-    }
-    for (uint64_t at = 0; at < v->size_bytes; at += PIECE_BYTES) {
-        uint64_t bad;
-
-        if (!read_volume(c, lv, buf, at))
-            fail("volume %s: %llu is nowhere on the disks", v->name, (unsigned long long)at);
-        else if ((bad = model_check_image(&host_models[slot], buf, at, PIECE_BYTES, why)) !=
-                 MODEL_GOOD)
-            fail("volume %s on the disks: at %llu: %s", v->name, (unsigned long long)bad, why);
-    }
+    else if (v->sparse)
+        check_sparse(&lv, slot);
+    else
+        check_content(NULL, &lv, slot, v->size_bytes);
 }
 
 static void check_group(unsigned slot)

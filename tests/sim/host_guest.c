@@ -103,6 +103,8 @@ static void judge(unsigned volume, const struct nbd_call *call, int rc)
     SIM_TRACE("guest: %s %s %llu+%u%s: %d", host->now.volumes[volume].name, names[call->type],
         (unsigned long long)call->offset, call->length,
         call->flags & NBD_CMD_FLAG_FUA ? " fua" : "", rc);
+    if (rc == -ENOSPC && call->type != NBD_CMD_READ && host->now.volumes[volume].sparse)
+        return; /* the group has had nothing for it, for as long as it waits */
     if (rc == 0 || ((rc == -ENOTCONN || rc == -ESHUTDOWN) && volumes[volume].withdrawn) ||
         trouble_excuses(volume, rc))
         return;

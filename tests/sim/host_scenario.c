@@ -161,6 +161,9 @@ static void end_machine(enum sim_end end)
         if (host->now.volumes[i].there || (host->changing && host->then.volumes[i].there)) {
             if (end == SIM_POWER_CUT)
                 model_cut(&host_models[i]);
+            else if (end == SIM_KILLED &&
+                     (host->now.volumes[i].sparse || host->then.volumes[i].sparse))
+                model_forgotten(&host_models[i]);
             else if (end == SIM_KILLED)
                 model_killed(&host_models[i]);
         }

@@ -146,6 +146,7 @@ static void read_volume(const json_t *volume, unsigned group, struct host_state 
     v->group = group;
     snprintf(v->name, sizeof v->name, "%.15s", name);
     v->size_bytes = number_of(volume, "size_bytes");
+    v->sparse = !strcmp(text_of(volume, "format"), "sparse");
     read_exports(json_object_get(volume, "exports"), v);
     if (json_is_string(json_object_get(volume, "unusable_reason")))
         sim_fail("volume %s cannot be used: %s", name, text_of(volume, "unusable_reason"));

@@ -65,6 +65,7 @@ struct host_group {
 struct host_volume {
     bool there, exported;
     bool own_socket; /* if exported */
+    bool sparse;
     unsigned group;
     char name[HOST_NAME];
     uint64_t size_bytes;
