@@ -37,15 +37,14 @@ uint64_t image_ahead_bytes(uint64_t size_bytes)
 /* What an image without leaks comes to when all of its disk, and of each snapshot's, is written. */
 static uint64_t ceiling_bytes(struct qcow2 *q)
 {
-    struct qcow2_geometry g;
+    const struct qcow2_geometry *g = qcow2_geometry(q);
     struct qcow2_status s;
     uint64_t clusters, per_cluster;
 
     qcow2_status(q, &s);
-    qcow2_geometry_init(&g, qcow2_header(q));
-    clusters = (s.size_bytes >> g.cluster_bits) + 1;
-    per_cluster = (UINT64_C(1) << g.cluster_bits) + (UINT64_C(1) << g.l2_entry_bits) + 8;
-    return (1 + s.snapshots) * (clusters * per_cluster + (UINT64_C(16) << g.cluster_bits));
+    clusters = (s.size_bytes >> g->cluster_bits) + 1;
+    per_cluster = (UINT64_C(1) << g->cluster_bits) + (UINT64_C(1) << g->l2_entry_bits) + 8;
+    return (1 + s.snapshots) * (clusters * per_cluster + (UINT64_C(16) << g->cluster_bits));
 }
 
 static uint64_t wanted_bytes(struct catalog_image *i, uint64_t have, uint64_t needed)

@@ -82,7 +82,7 @@ static void add_image(json_t *volume, const struct catalog_image *i)
     json_object_set_new(volume, "used_bytes", json_integer((json_int_t)s.allocated_bytes));
     json_object_set_new(volume, "map_bytes", json_integer((json_int_t)s.map_bytes));
     json_object_set_new(
-        volume, "cluster_bytes", json_integer((json_int_t)1 << qcow2_header(i->q)->cluster_bits));
+        volume, "cluster_bytes", json_integer((json_int_t)1 << qcow2_geometry(i->q)->cluster_bits));
     json_object_set_new(volume, "snapshots", json_integer(s.snapshots));
 }
 

@@ -244,7 +244,6 @@ static int compact(struct compaction *c)
 {
     struct qcow2 *q = c->q;
     uint64_t used, all, tables;
-    struct layout l;
     int rc = image_mark(q);
 
     if (!rc)
@@ -260,9 +259,8 @@ static int compact(struct compaction *c)
         rc = move_data(c);
     }
     tables = tables_count(q);
-    layout_begin(&l, q);
     if (!rc && c->limit < all)
-        rc = space_reserve(q, layout_clusters(&l, tables));
+        rc = space_reserve(q, layout_estimate(q, tables));
     co_mutex_lock(&q->control);
     if (!rc && c->limit < all)
         rc = move_metadata_locked(q, c->limit);

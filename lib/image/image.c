@@ -344,6 +344,11 @@ struct blockdev *qcow2_blockdev(struct qcow2 *q)
     return &q->dev;
 }
 
+const struct qcow2_geometry *qcow2_geometry(const struct qcow2 *q)
+{
+    return &q->g;
+}
+
 const struct qcow2_header *qcow2_header(const struct qcow2 *q)
 {
     return &q->header;

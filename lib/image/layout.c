@@ -67,6 +67,18 @@ uint64_t layout_clusters(const struct layout *l, uint64_t tables)
            clusters_for(q, 8 * (uint64_t)l->h.l1_entries) + clusters_for(q, snapshots_bytes(l));
 }
 
+uint64_t layout_estimate(struct qcow2 *q, uint64_t tables)
+{
+    struct layout l;
+    uint64_t clusters;
+
+    co_mutex_lock(&q->control);
+    layout_begin(&l, q);
+    clusters = layout_clusters(&l, tables);
+    co_mutex_unlock(&q->control);
+    return clusters;
+}
+
 static int take_row(struct layout *l, uint64_t count, uint64_t *first)
 {
     return count ? clusters_take_row(l->q, count, first) : 0;

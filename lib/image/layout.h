@@ -37,8 +37,10 @@ int tables_gather(struct qcow2 *q);
 void tables_scatter(struct qcow2 *q);
 
 void layout_begin(struct layout *l, struct qcow2 *q);
-/* Clusters that it will take. */
+/* Clusters that it will take; under `control`. */
 uint64_t layout_clusters(const struct layout *l, uint64_t tables);
+/* The same of one that keeps what there is, before it begins: takes `control` for a moment. */
+uint64_t layout_estimate(struct qcow2 *q, uint64_t tables);
 /* Takes them: places for so many tables, for all refcount blocks, and for what h says of L1 and
  * snapshots. -ENOSPC, -ENOMEM. */
 int layout_take(struct layout *l, uint64_t tables);

@@ -78,8 +78,10 @@ int qcow2_open(struct qcow2 **q, struct blockdev *file, const char *name,
 int qcow2_close(struct qcow2 *q);
 
 struct blockdev *qcow2_blockdev(struct qcow2 *q);
-/* As of the last change; valid until the caller waits. */
+/* As of the last change; valid until the caller waits, and while no guest writes. */
 const struct qcow2_header *qcow2_header(const struct qcow2 *q);
+/* Does not change. */
+const struct qcow2_geometry *qcow2_geometry(const struct qcow2 *q);
 
 /* Space was added below, or a limit raised: those who wait for space try again. Any worker. */
 void qcow2_space_changed(struct qcow2 *q);

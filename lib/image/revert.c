@@ -118,12 +118,10 @@ static int revert_once(struct qcow2 *q, const char *name)
 {
     const struct qcow2_snapshot *s = &q->snapshots[snapshot_find(q, name, NULL)];
     uint64_t tables = 0;
-    struct layout l;
     int rc = snapshot_walk(q, s, count_tables, &tables);
 
-    layout_begin(&l, q);
     if (!rc)
-        rc = space_reserve(q, layout_clusters(&l, tables) + s->l1_entries / 64 + 64);
+        rc = space_reserve(q, layout_estimate(q, tables) + s->l1_entries / 64 + 64);
     if (rc)
         return rc;
     co_mutex_lock(&q->control);

@@ -210,11 +210,8 @@ static int create_locked(struct qcow2 *q, const char *name, uint64_t tables)
 static int create_once(struct qcow2 *q, const char *name)
 {
     uint64_t tables = tables_count(q) + SPARE_TABLES;
-    struct layout l;
-    int rc;
+    int rc = space_reserve(q, 2 * layout_estimate(q, tables) + SPARE_TABLES);
 
-    layout_begin(&l, q);
-    rc = space_reserve(q, 2 * layout_clusters(&l, tables) + SPARE_TABLES);
     if (rc)
         return rc;
     co_mutex_lock(&q->control);
@@ -380,16 +377,13 @@ static int delete_once(struct qcow2 *q, const char *name)
     int index = snapshot_find(q, name, NULL);
     const struct qcow2_snapshot *s = &q->snapshots[index];
     struct collection c = {.q = q};
-    struct layout l;
-    int rc;
+    int rc = snapshot_walk(q, s, collect, &c);
 
-    layout_begin(&l, q);
-    rc = snapshot_walk(q, s, collect, &c);
     if (!rc && s->l1_entries)
         rc = freed_add(&c.freed, s->l1_offset >> q->g.cluster_bits,
             div_round_up(8 * (uint64_t)s->l1_entries, cluster_bytes(q)));
     if (!rc)
-        rc = space_reserve(q, layout_clusters(&l, tables_count(q)) + 1);
+        rc = space_reserve(q, layout_estimate(q, tables_count(q)) + 1);
     if (!rc) {
         co_mutex_lock(&q->control);
         rc = delete_locked(q, index, &c.freed);
