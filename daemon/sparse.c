@@ -150,11 +150,17 @@ static int write_recipe(struct daemon *d, struct catalog_vg *v, const struct vol
     return rc;
 }
 
-static int format(struct lv *lv, const struct qcow2_plan *plan, struct error *err)
+/* Subclusters no smaller than a block: else clusters without them. */
+static int format(struct lv *lv, struct qcow2_plan *plan, struct error *err)
 {
+    unsigned bits = plan->cluster_bits ? plan->cluster_bits : QCOW2_DEFAULT_CLUSTER_BITS;
     struct blockdev *file = lv_blockdev(lv, err);
-    int rc = file ? qcow2_format(file, plan, err) : -ENXIO;
+    int rc = -ENXIO;
 
+    if (file) {
+        plan->standard_l2 = (UINT64_C(1) << bits) / QCOW2_SUBCLUSTERS < file->logical_block_bytes;
+        rc = qcow2_format(file, plan, err);
+    }
     return rc ? rc : lv_remove_tag(lv, IMAGE_TAG_NEW, 0, err);
 }
 

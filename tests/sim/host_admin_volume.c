@@ -97,6 +97,25 @@ bool admin_volume_create(struct admin *a)
     return admin_change(a, "volume.create", described(a, g, v), refusals);
 }
 
+/* What a sparse volume is to lose is given up before it is smaller: cut off in between, it has its
+ * size still and zeros there. */
+static void resize_volume(struct admin *a, unsigned slot, json_t *params, admin_refusals refusals)
+{
+    const struct host_volume *now = &host->now.volumes[slot];
+    uint64_t old_bytes = now->size_bytes, new_bytes = host->then.volumes[slot].size_bytes;
+    struct model *m = &host_models[slot];
+    bool gives_up = now->sparse && new_bytes < old_bytes, done;
+    unsigned ticket = 0;
+
+    if (gives_up)
+        ticket = model_write_begin(m, MODEL_ZEROS, new_bytes, old_bytes - new_bytes, NULL);
+    done = admin_change(a, "volume.resize", params, refusals);
+    if (gives_up)
+        model_write_end(m, ticket, done, false);
+    if (done)
+        model_resize(m, new_bytes, MODEL_START_ZEROS);
+}
+
 bool admin_volume_resize(struct admin *a)
 {
     static admin_refusals refusals = {ENOSPC};
@@ -111,8 +130,7 @@ bool admin_volume_resize(struct admin *a)
     json_object_set_new(params, "size_bytes", json_integer((json_int_t)v->size_bytes));
     json_object_set_new(params, "force", json_boolean(sim_one_in(a->random, 2)));
     guests_limit((unsigned)slot, v->size_bytes);
-    if (admin_change(a, "volume.resize", params, refusals))
-        model_resize(&host_models[slot], v->size_bytes, MODEL_START_ZEROS);
+    resize_volume(a, (unsigned)slot, params, refusals);
     guests_limit((unsigned)slot, 0);
     return true;
 }
