@@ -39,8 +39,16 @@ static inline bool cluster_may_take(const struct clusters *c, uint64_t cluster)
     return c->allocatable[cluster / 64] >> cluster % 64 & 1;
 }
 
+/* Held one of the image's tables when it was opened, and has not been free since. */
+static inline bool cluster_is_metadata(const struct clusters *c, uint64_t cluster)
+{
+    return cluster < c->metadata_count && c->metadata[cluster / 64] >> cluster % 64 & 1;
+}
+
 static inline void cluster_set_free(struct clusters *c, uint64_t cluster, bool yes)
 {
+    if (cluster_is_metadata(c, cluster))
+        c->metadata[cluster / 64] &= ~(UINT64_C(1) << cluster % 64);
     if (yes)
         c->allocatable[cluster / 64] |= UINT64_C(1) << cluster % 64;
     else

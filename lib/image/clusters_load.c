@@ -42,6 +42,7 @@ void clusters_free(struct qcow2 *q)
     free(c->blocks);
     free(c->allocatable);
     free(c->freed.runs);
+    free(c->metadata);
 }
 
 static int load_block(struct qcow2 *q, uint64_t number, uint64_t offset, struct error *err)

@@ -240,7 +240,11 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
     if (!rc)
         rc = clusters_init(q, err);
     if (!rc)
+        rc = metadata_init(q, err);
+    if (!rc)
         snapshots_keep(q);
+    else if (rc == -EUCLEAN)
+        header_say_corrupt(q);
     return rc;
 }
 

@@ -92,6 +92,8 @@ struct clusters {
     uint64_t block_count;          /* of `blocks`: what the refcount table has room for */
     uint64_t dirty_from, dirty_to; /* blocks among which are all that are dirty */
     struct freed freed;            /* references given up since the last commit */
+    uint64_t *metadata;            /* a bit each: metadata.c */
+    uint64_t metadata_count;
 };
 
 struct space {
@@ -279,6 +281,10 @@ uint64_t clusters_refcount(struct qcow2 *q, uint64_t cluster);
 /* Counts what the entries of a table refer to once more. -ERANGE: there is no room for more, or
  * they were 0 (some may have changed). */
 int clusters_count_up(struct qcow2 *q, const uint8_t *table);
+/* An entry of a guest's may refer to it; `alone`: as its only owner. */
+bool clusters_may_refer(struct qcow2 *q, uint64_t cluster, bool alone);
+/* Of the image as it is opened: -EUCLEAN, when tables lie over one another. */
+int metadata_init(struct qcow2 *q, struct error *err);
 int freed_add(struct freed *f, uint64_t cluster, uint64_t count);
 
 /* space.c: room for more. */
@@ -313,6 +319,8 @@ int image_mark(struct qcow2 *q);
 int bitmaps_clusters(struct qcow2 *q, struct freed *f);
 /* Something in it cannot be: no more writes, and the header says so. */
 void image_corrupt(struct qcow2 *q);
+/* Under `control`; as good as can be. */
+void header_say_corrupt(struct qcow2 *q);
 /* Writes the header durably, under `control`; header becomes what it says. */
 int header_write(struct qcow2 *q, const struct qcow2_header *h);
 

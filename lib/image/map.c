@@ -228,6 +228,8 @@ int map_open(struct qcow2 *q, uint64_t offset, struct l2_table **t, unsigned *in
     int rc = l1_index < q->map.count ? 0 : -EIO; /* the disk has become shorter */
 
     while (!rc) {
+        if (!image_may_change(q)) /* also when a table has told that it cannot be */
+            return -EIO;
         spin_lock(&shard->lock);
         if (slot->table && slot->word & QCOW2_COPIED) {
             *t = slot->table;

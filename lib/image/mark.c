@@ -83,16 +83,21 @@ int image_mark(struct qcow2 *q)
     return rc;
 }
 
+void header_say_corrupt(struct qcow2 *q)
+{
+    struct qcow2_header h = q->header;
+
+    h.incompatible |= QCOW2_CORRUPT;
+    header_write(q, &h);
+}
+
 /* Runs on its own: those who find faults hold what the header waits for. */
 static void write_corrupt(void *arg)
 {
     struct qcow2 *q = arg;
-    struct qcow2_header h;
 
     co_mutex_lock(&q->control);
-    h = q->header;
-    h.incompatible |= QCOW2_CORRUPT;
-    header_write(q, &h);
+    header_say_corrupt(q);
     co_mutex_unlock(&q->control);
     co_event_set(&q->reported);
 }

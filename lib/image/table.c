@@ -95,17 +95,29 @@ void table_evict(struct qcow2 *q)
         evict_one(q, atomic_fetch_add(&q->map.hand, 1) % q->map.count);
 }
 
-/* What a table refers to as its own belongs to it alone: else somebody else's bytes would be
- * written. */
-static bool is_owned(struct qcow2 *q, const struct l2_table *t)
+/* What it refers to may be a guest's, and what it calls its own belongs to it alone: else what is
+ * somebody else's would be written, or freed. */
+static bool may_refer(struct qcow2 *q, struct qcow2_entry e)
 {
-    for (unsigned i = 0; i < 1u << q->g.l2_bits; i++) {
-        struct qcow2_entry e = qcow2_entry_get(&q->g, t->bytes, i);
+    uint64_t offset = e.word & QCOW2_OFFSET_MASK, length = 1;
+    bool packed = e.word & QCOW2_COMPRESSED;
 
-        if (e.word & QCOW2_COPIED && !(e.word & QCOW2_COMPRESSED) &&
-            clusters_refcount(q, (e.word & QCOW2_OFFSET_MASK) >> q->g.cluster_bits) != 1)
+    if (packed)
+        qcow2_entry_packed(&q->g, e, &offset, &length);
+    if (!offset)
+        return true;
+    for (uint64_t i = offset >> q->g.cluster_bits; i <= (offset + length - 1) >> q->g.cluster_bits;
+         i++)
+        if (!clusters_may_refer(q, i, !packed && e.word & QCOW2_COPIED))
             return false;
-    }
+    return true;
+}
+
+static bool may_refer_to_all(struct qcow2 *q, const struct l2_table *t)
+{
+    for (unsigned i = 0; i < 1u << q->g.l2_bits; i++)
+        if (!may_refer(q, qcow2_entry_get(&q->g, t->bytes, i)))
+            return false;
     return true;
 }
 
@@ -119,7 +131,7 @@ static int read_table(struct qcow2 *q, struct l2_table *t, uint64_t word)
     }
     t->host_offset = word & QCOW2_OFFSET_MASK;
     rc = blockdev_read_bytes(q->file, t->bytes, t->host_offset, cluster_bytes(q));
-    if (!rc && !q->options.read_only && !is_owned(q, t))
+    if (!rc && !q->options.read_only && !may_refer_to_all(q, t))
         image_corrupt(q);
     return rc;
 }

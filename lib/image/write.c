@@ -93,6 +93,8 @@ static int write_inside(struct writing *w)
 
     while (!rc && w->done < w->length) {
         rc = map_find(q, w->start + w->done, w->length - w->done, &p);
+        if (!rc && !image_may_change(q)) /* the map has told now that it cannot be */
+            rc = -EIO;
         if (rc)
             break;
         if (p.kind == QCOW2_DATA && !p.shared) {

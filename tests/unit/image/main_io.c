@@ -5,7 +5,7 @@
 #include "../rt/run.h"
 
 extern CU_TestInfo image_crash_tests[], image_order_tests[], image_workers_tests[],
-    image_faults_tests[], image_space_tests[];
+    image_faults_tests[], image_space_tests[], image_corrupt_tests[];
 
 int main(int argc, char **argv)
 {
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         {.pName = "image-workers", .pTests = image_workers_tests},
         {.pName = "image-faults", .pTests = image_faults_tests},
         {.pName = "image-space", .pTests = image_space_tests},
+        {.pName = "image-corrupt", .pTests = image_corrupt_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
