@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/check.h"
+#include "image/compact.h"
+#include "image/flatten.h"
 #include "image_world.h"
 
 #define OPS_MAX     8u
@@ -230,6 +233,21 @@ static void resize(void)
     gate_open(&image_machine.guests);
 }
 
+static bool go_on(void *arg, uint64_t done, uint64_t total)
+{
+    return true;
+}
+
+/* It is whole while it is at work, too. */
+static void look_at_image(void)
+{
+    struct check_qcow2 c = {0};
+
+    if (!image_examine(&c))
+        sim_fail("%s", sim->failure);
+    check_qcow2_free(&c);
+}
+
 static void look_at_status(void)
 {
     struct qcow2_status s;
@@ -242,9 +260,45 @@ static void look_at_status(void)
         sim_fail("the image is said to be corrupt");
 }
 
+/* What changes nothing that a guest sees. */
+static void keep_house(void)
+{
+    static struct check_result found;
+    struct error err = {0};
+    int rc;
+
+    switch (draw(3)) {
+    case 0:
+        SIM_TRACE("admin: compact");
+        rc = qcow2_compact(image_machine.q, NULL, NULL, &err);
+        break;
+    case 1:
+        SIM_TRACE("admin: flatten");
+        rc = qcow2_flatten(image_machine.q, go_on, NULL, &err);
+        if (rc == -ENXIO && !image->backed)
+            rc = 0;
+        break;
+    default:
+        SIM_TRACE("admin: check");
+        rc = qcow2_check_online(image_machine.q, NULL, NULL, &found, &err);
+        if (!rc && !image->struck && (!check_is_clean(&found) || found.found[CHECK_LEAK]))
+            sim_fail("the check finds %s", found.findings[0].text);
+        break;
+    }
+    SIM_TRACE("admin: %d %s", rc, rc ? err.text : "");
+    if (!image_may_give(rc))
+        sim_fail("the administrator is refused: error %d, %s", rc, err.text);
+    look_at_image();
+}
+
 static void administer_once(void)
 {
-    switch (draw(8)) {
+    switch (draw(11)) {
+    case 8:
+    case 9:
+    case 10:
+        keep_house();
+        break;
     case 0:
     case 1:
         create_snapshot();

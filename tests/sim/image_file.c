@@ -106,6 +106,20 @@ static int file_grow(void *arg, uint64_t size_bytes)
     return 0;
 }
 
+static int file_shrink(void *arg, uint64_t size_bytes)
+{
+    struct blockdev *d = arg;
+
+    size_bytes = round_up(size_bytes, (uint64_t)IMAGE_FILE_UNIT);
+    SIM_TRACE("file of %llu bytes needs %llu", (unsigned long long)image->file_bytes,
+        (unsigned long long)size_bytes);
+    if (size_bytes >= image->file_bytes)
+        return 0;
+    image->file_bytes = size_bytes;
+    atomic_store(&d->size_bytes, size_bytes);
+    return 0;
+}
+
 static void file_starving(void *arg, bool starving)
 {
     SIM_TRACE("the image is %s", starving ? "starving" : "fed");
@@ -114,7 +128,8 @@ static void file_starving(void *arg, bool starving)
     image_machine.starving = starving;
 }
 
-const struct qcow2_file_ops image_growable = {.grow = file_grow, .starving = file_starving};
+const struct qcow2_file_ops image_growable = {
+    .grow = file_grow, .shrink = file_shrink, .starving = file_starving};
 
 void image_file_room(uint64_t bytes)
 {

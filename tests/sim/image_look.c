@@ -42,6 +42,7 @@ bool image_examine(struct check_qcow2 *c)
         image_complain("the image: %s", c->problems.text);
     else if (image->closed && (c->dirty || c->leaks))
         image_complain("closed, and dirty");
+    image->backed = c->backed;
     return !sim->failure[0];
 }
 
@@ -49,7 +50,7 @@ bool image_peek(struct check_qcow2 *c, unsigned disk, void *buf, uint64_t offset
 {
     struct check_disk backing = check_sim_disk(&sim->disks[1]);
 
-    return check_qcow2_read(c, disk, image->backing_bytes ? &backing : NULL, buf, offset, length);
+    return check_qcow2_read(c, disk, c->backed ? &backing : NULL, buf, offset, length);
 }
 
 static void look_at_active(struct check_qcow2 *c)

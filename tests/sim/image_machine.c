@@ -28,7 +28,7 @@ static void open_file(unsigned flags)
     struct blockdev *lower = open_disk(0, flags);
 
     image_machine.file = image->growable ? image_file_open(lower) : lower;
-    if (image->backing_bytes)
+    if (image->backed)
         image_machine.backing = open_disk(1, MEMBER_READ_ONLY);
 }
 

@@ -77,8 +77,8 @@ struct qcow2_plan image_plan(void)
         .standard_l2 = image->standard_l2,
         .refcount_order = image->refcount_order,
         .no_lazy_refcounts = image->no_lazy_refcounts,
-        .backing_name = image->backing_bytes ? "backing" : NULL,
-        .backing_format = image->backing_bytes ? "raw" : NULL,
+        .backing_name = image->backed ? "backing" : NULL,
+        .backing_format = image->backed ? "raw" : NULL,
     };
 }
 
@@ -121,6 +121,7 @@ static void make_world(void)
     uint64_t least, most;
 
     image->backing_bytes = one_in(SIM_ADMIN, 3) ? choose_size() : 0;
+    image->backed = image->backing_bytes;
     plan = image_plan();
     if (qcow2_plan_bytes(&plan, &least, NULL)) {
         image_complain("the plan is refused");

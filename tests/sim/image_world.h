@@ -72,9 +72,10 @@ struct image_world {
     unsigned cluster_bits, refcount_order;
     bool standard_l2, no_lazy_refcounts, discard, growable;
     uint64_t map_bytes_max, ahead_bytes, space_wait_ns;
-    uint64_t backing_bytes; /* 0: none */
+    uint64_t backing_bytes; /* 0: there is none */
     /* The image: */
     enum image_life life;
+    bool backed;          /* the header names the backing */
     uint64_t size_bytes;  /* of the guest's disk */
     uint64_t file_bytes;  /* of the file, durably */
     uint64_t limit_bytes; /* it may grow to that just now */
