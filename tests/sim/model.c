@@ -417,6 +417,10 @@ void model_resize(struct model *m, uint64_t size_bytes, enum model_start added)
         while (m->version_counts[s])
             remove_version(m, s, m->version_counts[s] - 1u);
     m->sector_count = MIN(m->sector_count, (uint32_t)(size_bytes / MODEL_SECTOR_BYTES));
+    for (unsigned i = 0; i < m->slots_used; i++) /* of what is added later they know nothing */
+        if (m->writes[i].first < m->sector_count)
+            m->writes[i].count =
+                (uint16_t)MIN((uint32_t)m->writes[i].count, m->sector_count - m->writes[i].first);
     m->clock++;
     add_sectors(m, size_bytes, added);
 }

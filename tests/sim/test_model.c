@@ -291,6 +291,23 @@ static void test_resize(void)
     CU_ASSERT(!gives(1));
 }
 
+/* What was written before a shrink says nothing of what a growth adds. */
+static void test_resize_and_flush(void)
+{
+    char buf[4 * SECTOR];
+
+    start();
+    model_write_end(&model, model_write_begin(&model, MODEL_DATA, 0, sizeof buf, buf), true, false);
+    model_resize(&model, SECTOR, MODEL_START_ZEROS);
+    model_resize(&model, sizeof buf, MODEL_START_ZEROS);
+    model_write_end(
+        &model, model_write_begin(&model, MODEL_DATA, SECTOR, SECTOR, buf), false, false);
+    flush();
+    memset(buf, 0, sizeof buf);
+    CU_ASSERT_EQUAL(
+        model_read_check(&model, model_read_begin(&model), buf, SECTOR, SECTOR, why), MODEL_GOOD);
+}
+
 static void test_discard(void)
 {
     start();
@@ -551,6 +568,7 @@ static CU_TestInfo tests[] = {
     {"first contents", test_first_contents},
     {"other devices are told", test_other_devices_are_told},
     {"resize", test_resize},
+    {"resizing with writes not flushed", test_resize_and_flush},
     {"discard", test_discard},
     {"many versions melt", test_many_versions_melt},
     {"histories of data", test_histories_of_data},
