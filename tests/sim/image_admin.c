@@ -275,7 +275,7 @@ static void keep_house(void)
     case 1:
         SIM_TRACE("admin: flatten");
         rc = qcow2_flatten(image_machine.q, go_on, NULL, &err);
-        if (rc == -ENXIO && !image->backed)
+        if (rc == (image->snapshot_count && image->backed ? -EBUSY : -ENXIO))
             rc = 0;
         break;
     default:
