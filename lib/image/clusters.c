@@ -129,7 +129,7 @@ static void release(struct qcow2 *q, uint64_t cluster)
         return; /* of a damaged image: nobody had counted it */
     cluster_put_refcount(q, cluster, n - 1);
     if (n == 1 && cluster < q->clusters.count)
-        cluster_set_free(&q->clusters, cluster, true);
+        cluster_free_again(&q->clusters, cluster);
 }
 
 #define RELEASE_BATCH 1024 /* others may want the lock */
@@ -168,6 +168,6 @@ void clusters_allow(struct qcow2 *q, const struct freed *freed)
         for (uint64_t i = freed->runs[r].cluster; i < freed->runs[r].cluster + freed->runs[r].count;
              i++)
             if (i < c->count && !cluster_refcount(q, i) && !cluster_may_take(c, i))
-                cluster_set_free(c, i, true);
+                cluster_free_again(c, i);
     spin_unlock(&c->lock);
 }

@@ -56,6 +56,14 @@ static inline void cluster_set_free(struct clusters *c, uint64_t cluster, bool y
     c->free += yes ? 1 : -UINT64_C(1);
 }
 
+/* One that was used: it reads as anything, and counts for nothing before it either. */
+static inline void cluster_free_again(struct clusters *c, uint64_t cluster)
+{
+    cluster_set_free(c, cluster, true);
+    if (c->untouched != UINT64_MAX && cluster >= c->untouched)
+        c->untouched = cluster + 1;
+}
+
 /* The first that may be taken in [from, to); `to`: none. */
 static inline uint64_t cluster_next_free(const struct clusters *c, uint64_t from, uint64_t to)
 {

@@ -166,7 +166,7 @@ void clusters_give_back(struct qcow2 *q, uint64_t first, uint64_t count)
     spin_lock(&c->lock);
     for (uint64_t i = first; i < first + count; i++) {
         cluster_put_refcount(q, i, 0);
-        cluster_set_free(c, i, true);
+        cluster_free_again(c, i);
     }
     spin_unlock(&c->lock);
 }
