@@ -33,6 +33,14 @@ int nbd_server_add(
     struct nbd_server *s, const char *name, struct blockdev *d, bool read_only, struct error *err);
 /* Disconnects its clients after the requests in flight have been answered. -ENOENT. */
 int nbd_server_remove(struct nbd_server *s, const char *name);
+/* Another device for the same disk, under its clients: between pause, which waits until the
+ * requests in flight have ended and holds those that come, and resume. `dev` is as large, has the
+ * same blocks and can be written if the export can (-EINVAL); it is used from now on, the former
+ * one no more. On failure nothing has changed. -ENOENT. */
+int nbd_server_pause(struct nbd_server *s, const char *name);
+int nbd_server_switch(
+    struct nbd_server *s, const char *name, struct blockdev *dev, struct error *err);
+void nbd_server_resume(struct nbd_server *s, const char *name);
 unsigned nbd_server_exports(const struct nbd_server *s);
 /* Clients connected to that export now. */
 unsigned nbd_server_clients(struct nbd_server *s, const char *name);

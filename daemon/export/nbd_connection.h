@@ -55,7 +55,8 @@ struct nbd_server {
 
 struct nbd_export {
     struct list link;
-    struct blockdev *dev;
+    struct gate gate;     /* requests; closed while the export is paused */
+    struct blockdev *dev; /* seen inside the gate only: nbd_export_enter */
     bool read_only;
     unsigned clients; /* connections attached */
     char name[];
@@ -123,13 +124,17 @@ void nbd_disconnect_all(struct nbd_server *s, const struct nbd_export *e);
  * none. */
 bool nbd_attach(struct nbd_connection *c, const struct nbd_string *name);
 void nbd_detach(struct nbd_connection *c);
+/* The device, for as long as nbd_export_leave has not been called, on the same worker. Waits while
+ * the export is paused; not to be nested. */
+struct blockdev *nbd_export_enter(struct nbd_export *e);
+void nbd_export_leave(struct nbd_export *e);
 /* Of a server that has no connections any more. */
 void nbd_exports_fini(struct nbd_server *s);
 
 /* nbd_handshake.c: NULL when an export is attached, else why the connection ends. */
 const char *nbd_handshake(struct nbd_connection *c);
 /* As an INFO_EXPORT tells it. */
-uint16_t nbd_transmission_flags(const struct nbd_connection *c);
+uint16_t nbd_transmission_flags(const struct nbd_connection *c, const struct blockdev *d);
 
 /* nbd_transmission.c: serves requests until the connection ends; all have been answered by then.
  * Why it ended. */

@@ -44,6 +44,17 @@ void nbd_detach(struct nbd_connection *c)
     co_event_set(&c->server->departure);
 }
 
+struct blockdev *nbd_export_enter(struct nbd_export *e)
+{
+    gate_enter(&e->gate);
+    return e->dev;
+}
+
+void nbd_export_leave(struct nbd_export *e)
+{
+    gate_leave(&e->gate);
+}
+
 static void free_export(struct nbd_export *e)
 {
     blockdev_unuse(e->dev);
@@ -60,6 +71,7 @@ static int new_export(struct nbd_export **e, const char *name, struct blockdev *
         return rc;
     }
     strcpy(new->name, name);
+    gate_init(&new->gate);
     new->dev = d;
     new->read_only = read_only || (d->capabilities & BLOCK_READ_ONLY);
     *e = new;
@@ -134,6 +146,64 @@ void nbd_exports_fini(struct nbd_server *s)
 {
     list_for_each_safe (link, &s->exports)
         free_export(container_of(link, struct nbd_export, link));
+}
+
+/* None is added or removed meanwhile: that is the control worker's, too. */
+static struct nbd_export *look_up(struct nbd_server *s, const char *name)
+{
+    struct nbd_export *e;
+
+    co_mutex_lock(&s->lock);
+    e = find_named(s, name);
+    co_mutex_unlock(&s->lock);
+    return e;
+}
+
+int nbd_server_pause(struct nbd_server *s, const char *name)
+{
+    struct nbd_export *e = look_up(s, name);
+
+    if (!e)
+        return -ENOENT;
+    gate_close(&e->gate);
+    return 0;
+}
+
+void nbd_server_resume(struct nbd_server *s, const char *name)
+{
+    gate_open(&look_up(s, name)->gate);
+}
+
+/* What clients have been told holds of it. What it lacks of trim and zeroes the wrapper makes up
+ * for. */
+static int refuse_other_shape(
+    const struct nbd_export *e, const struct blockdev *to, struct error *err)
+{
+    const struct blockdev *from = e->dev;
+
+    if (to->size_bytes != from->size_bytes || to->logical_block_bytes != from->logical_block_bytes)
+        return error_set(err, EINVAL, "%s has another size or other blocks", to->name);
+    if (!e->read_only && (to->capabilities & BLOCK_READ_ONLY))
+        return error_set(err, EINVAL, "%s can only be read", to->name);
+    return 0;
+}
+
+int nbd_server_switch(
+    struct nbd_server *s, const char *name, struct blockdev *dev, struct error *err)
+{
+    struct nbd_export *e = look_up(s, name);
+    int rc;
+
+    if (!e)
+        return -ENOENT;
+    rc = refuse_other_shape(e, dev, err);
+    if (rc == 0)
+        rc = blockdev_use(dev, false);
+    if (rc)
+        return rc;
+    blockdev_unuse(e->dev);
+    e->dev = dev;
+    return 0;
 }
 
 unsigned nbd_server_exports(const struct nbd_server *s)

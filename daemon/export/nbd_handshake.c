@@ -77,6 +77,7 @@ static const char *export_name(struct answer *a)
 {
     struct nbd_connection *c = a->conn;
     struct nbd_string name = {(const char *)a->data, a->option.length};
+    const struct blockdev *d;
     uint8_t *payload;
 
     if (!nbd_attach(c, &name))
@@ -85,8 +86,10 @@ static const char *export_name(struct answer *a)
     if (!payload)
         return NULL;
     memset(payload, 0, c->no_zeroes ? 10 : 134);
-    put_be64(payload, atomic_load(&c->export->dev->size_bytes));
-    put_be16(payload + 8, nbd_transmission_flags(c));
+    d = nbd_export_enter(c->export);
+    put_be64(payload, atomic_load(&d->size_bytes));
+    put_be16(payload + 8, nbd_transmission_flags(c, d));
+    nbd_export_leave(c->export);
     return NULL;
 }
 
@@ -124,24 +127,32 @@ static uint32_t preferred_block(const struct blockdev *d)
     return least;
 }
 
-static void describe(struct answer *a, const struct nbd_go *go)
+static void describe_device(struct answer *a, const struct blockdev *d)
 {
-    const struct nbd_export *e = a->conn->export;
     uint8_t *payload = reply(a, NBD_REP_INFO, 12);
 
     if (payload) {
         put_be16(payload, NBD_INFO_EXPORT);
-        put_be64(payload + 2, atomic_load(&e->dev->size_bytes));
-        put_be16(payload + 10, nbd_transmission_flags(a->conn));
+        put_be64(payload + 2, atomic_load(&d->size_bytes));
+        put_be16(payload + 10, nbd_transmission_flags(a->conn, d));
     }
     /* Also when nobody asks: requests that do not keep to it are refused. */
     payload = reply(a, NBD_REP_INFO, 14);
     if (payload) {
         put_be16(payload, NBD_INFO_BLOCK_SIZE);
-        put_be32(payload + 2, e->dev->logical_block_bytes);
-        put_be32(payload + 6, preferred_block(e->dev));
+        put_be32(payload + 2, d->logical_block_bytes);
+        put_be32(payload + 6, preferred_block(d));
         put_be32(payload + 10, NBD_TRANSFER_MAX);
     }
+}
+
+static void describe(struct answer *a, const struct nbd_go *go)
+{
+    struct nbd_export *e = a->conn->export;
+    uint8_t *payload;
+
+    describe_device(a, nbd_export_enter(e));
+    nbd_export_leave(e);
     if (nbd_go_wants(go, NBD_INFO_NAME) &&
         (payload = reply(a, NBD_REP_INFO, 2 + strlen(e->name)))) {
         put_be16(payload, NBD_INFO_NAME);
@@ -346,7 +357,7 @@ const char *nbd_handshake(struct nbd_connection *c)
     return why;
 }
 
-uint16_t nbd_transmission_flags(const struct nbd_connection *c)
+uint16_t nbd_transmission_flags(const struct nbd_connection *c, const struct blockdev *d)
 {
     const struct nbd_export *e = c->export;
     unsigned flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_FLUSH | NBD_FLAG_FUA | NBD_FLAG_MULTI_CONN;
@@ -355,9 +366,9 @@ uint16_t nbd_transmission_flags(const struct nbd_connection *c)
         flags |= NBD_FLAG_READ_ONLY;
     else
         flags |= NBD_FLAG_WRITE_ZEROES | NBD_FLAG_FAST_ZERO;
-    if (!e->read_only && (e->dev->capabilities & BLOCK_CAN_DISCARD))
+    if (!e->read_only && (d->capabilities & BLOCK_CAN_DISCARD))
         flags |= NBD_FLAG_TRIM;
-    if (e->dev->capabilities & BLOCK_ROTATIONAL)
+    if (d->capabilities & BLOCK_ROTATIONAL)
         flags |= NBD_FLAG_ROTATIONAL;
     if (c->structured)
         flags |= NBD_FLAG_DF;

@@ -41,9 +41,8 @@ static bool changes(unsigned type)
     return type == NBD_CMD_WRITE || type == NBD_CMD_TRIM || type == NBD_CMD_WRITE_ZEROES;
 }
 
-static int check_range(const struct nbd_connection *c, const struct nbd_command *cmd)
+static int check_range(const struct blockdev *d, const struct nbd_command *cmd)
 {
-    const struct blockdev *d = c->export->dev;
     uint64_t size_bytes = atomic_load(&d->size_bytes);
     bool grows = cmd->type == NBD_CMD_WRITE || cmd->type == NBD_CMD_WRITE_ZEROES;
 
@@ -59,6 +58,8 @@ static int check_range(const struct nbd_connection *c, const struct nbd_command 
 
 static int check(const struct nbd_connection *c, const struct nbd_command *cmd)
 {
+    int rc;
+
     if (atomic_load(&c->closing))
         return -ESHUTDOWN;
     if (cmd->type > NBD_CMD_BLOCK_STATUS || cmd->type == NBD_CMD_CACHE || !flags_known(c, cmd))
@@ -69,7 +70,9 @@ static int check(const struct nbd_connection *c, const struct nbd_command *cmd)
         return cmd->offset || cmd->length ? -EINVAL : 0;
     if (cmd->type == NBD_CMD_BLOCK_STATUS && !c->allocation)
         return -EINVAL;
-    return check_range(c, cmd);
+    rc = check_range(nbd_export_enter(c->export), cmd);
+    nbd_export_leave(c->export);
+    return rc;
 }
 
 static unsigned write_flags(const struct nbd_command *cmd)
@@ -134,10 +137,9 @@ static int block_status(struct blockdev *d, struct nbd_request *r)
     return 0;
 }
 
-static int execute(struct nbd_request *r)
+static int execute_on(struct blockdev *d, struct nbd_request *r)
 {
     const struct nbd_command *cmd = &r->command;
-    struct blockdev *d = r->conn->export->dev;
 
     switch (cmd->type) {
     case NBD_CMD_READ:
@@ -154,6 +156,15 @@ static int execute(struct nbd_request *r)
     default:
         return block_status(d, r);
     }
+}
+
+static int execute(struct nbd_request *r)
+{
+    struct nbd_export *e = r->conn->export;
+    int rc = execute_on(nbd_export_enter(e), r);
+
+    nbd_export_leave(e);
+    return rc;
 }
 
 static void run(void *arg)

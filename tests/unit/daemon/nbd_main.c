@@ -6,7 +6,7 @@
 #include "base/log.h"
 
 extern CU_TestInfo nbd_protocol_tests[], nbd_handshake_tests[], nbd_transmission_tests[],
-    nbd_end_tests[];
+    nbd_end_tests[], nbd_switch_tests[];
 
 int main(int argc, char **argv)
 {
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         {.pName = "nbd_handshake", .pTests = nbd_handshake_tests},
         {.pName = "nbd_transmission", .pTests = nbd_transmission_tests},
         {.pName = "nbd_end", .pTests = nbd_end_tests},
+        {.pName = "nbd_switch", .pTests = nbd_switch_tests},
         CU_SUITE_INFO_NULL,
     };
     struct error err = {0};
