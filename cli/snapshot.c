@@ -32,7 +32,7 @@ static void show_snapshots(const struct cli *cli, json_t *result)
     }
 
 const struct command snapshot_commands[] = {
-    {"snapshot", "create", "snapshot.create", "Keep what a sparse volume is now.", {SNAPSHOT},
+    {"snapshot", "create", "snapshot.create", "Keep what a volume is now.", {SNAPSHOT},
         .changes_disks = true, .show = show_snapshots},
     {"snapshot", "list", "snapshot.list", "List the snapshots of a volume.",
         {{"VG/NAME", NULL, ARG_VOLUME}}, .show = show_snapshots},

@@ -26,6 +26,15 @@ static void print_fact(json_t *v, const char *key, const char *what)
         printf("%s %s\n", what, text_of(v, key));
 }
 
+static void show_overlay(json_t *overlay)
+{
+    if (!json_is_object(overlay))
+        return;
+    printf("%s: %s written since snapshot %s%s\n", text_of(overlay, "lv"),
+        size_of(overlay, "used_bytes"), text_of(overlay, "snapshot"),
+        json_is_true(json_object_get(overlay, "committing")) ? ", being committed" : "");
+}
+
 static void show_volume(const struct cli *cli, json_t *v)
 {
     struct table *t = volume_table();
@@ -36,6 +45,7 @@ static void show_volume(const struct cli *cli, json_t *v)
         printf("%s of what is allocated are in use, clusters of %s\n", size_of(v, "used_bytes"),
             size_of(v, "cluster_bytes"));
     print_fact(v, "backing", "a clone of");
+    show_overlay(json_object_get(v, "overlay"));
     print_fact(v, "state", "state:");
     print_fact(v, "state_reason", "because:");
 }
@@ -101,6 +111,9 @@ const struct command volume_commands[] = {
     {"volume", "compact", "volume.compact",
         "Give back to the group what a sparse volume does not need.", {VOLUME},
         .changes_disks = true},
+    {"volume", "commit", "volume.commit",
+        "End the snapshot of a raw volume: what was written since goes into it.", {VOLUME},
+        .changes_disks = true, .confirm = "give up the snapshot of %s"},
     {"volume", "resize", "volume.resize", "Grow or shrink a volume, also while it is in use.",
         {VOLUME, {"[+|-]SIZE", NULL, ARG_SIZE_CHANGE}},
         {{"force", NULL, "force", ARG_FLAG, false, "shrink although something there is in use"}},

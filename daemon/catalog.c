@@ -21,6 +21,7 @@ void catalog_init(struct catalog *c)
     list_init(&c->sockets);
     list_init(&c->copies);
     co_event_init(&c->copy_ended);
+    wait_group_init(&c->commits);
     list_init(&c->exports);
     co_mutex_init(&c->change);
     co_mutex_init(&c->view);

@@ -90,6 +90,7 @@ struct catalog {
     struct list sockets; /* exports.c */
     struct list copies;  /* volume_copy.c */
     struct co_event copy_ended;
+    struct wait_group commits; /* overlay.c's jobs */
     struct co_mutex change, view, saving;
     char *saved; /* text of the state file as it is on disk; NULL: none yet */
 };

@@ -12,6 +12,7 @@
 #include "exports.h"
 #include "groups.h"
 #include "notify.h"
+#include "overlay.h"
 #include "rpc/server.h"
 #include "rt/fs.h"
 #include "rt/stream.h"
@@ -106,6 +107,7 @@ static int bring_up(struct daemon *d)
 static void take_down(struct daemon *d)
 {
     volume_copies_stop(d);
+    overlays_stop(d);
     exports_close_all(d);
     groups_close_all(d);
     arrays_stop_all(d);

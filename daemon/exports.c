@@ -194,6 +194,11 @@ int exports_add(struct daemon *d, const struct export_plan *p, struct catalog_ex
 }
 
 /* Disconnects its clients. Nobody looks at it. */
+static bool is_served(const struct catalog_export *e, const char *target)
+{
+    return e->socket && !strcmp(e->target, target);
+}
+
 static void withdraw(struct daemon *d, struct catalog_export *e)
 {
     struct nbd_socket *s = e->socket;
@@ -234,6 +239,54 @@ int exports_remove(struct daemon *d, const char *target, const char *path, struc
     return any ? 0
                : error_set(err, ENOENT, "%s is not exported%s%s", target, path ? " on " : "",
                      path ? path : "");
+}
+
+static int switch_all(struct daemon *d, const char *target, struct blockdev *dev, struct error *err)
+{
+    int rc = 0;
+
+    list_for_each (it, &d->catalog.exports) {
+        struct catalog_export *e = container_of(it, struct catalog_export, link);
+
+        if (rc == 0 && is_served(e, target))
+            rc = nbd_server_switch(e->socket->server, target, dev, err);
+    }
+    return rc;
+}
+
+static int switch_paused(struct daemon *d, const char *target, struct blockdev *from,
+    struct blockdev *to, struct error *err)
+{
+    int rc = blockdev_flush(from);
+
+    if (rc)
+        return error_set(err, -rc, "cannot flush %s: %s", target, strerror(-rc));
+    rc = switch_all(d, target, to, err);
+    if (rc)
+        switch_all(d, target, from, NULL);
+    return rc;
+}
+
+int exports_switch(struct daemon *d, const char *target, struct blockdev *from, struct blockdev *to,
+    struct error *err)
+{
+    int rc;
+
+    blockdev_flush(from); /* so that there is little left when they wait */
+    list_for_each (it, &d->catalog.exports) {
+        struct catalog_export *e = container_of(it, struct catalog_export, link);
+
+        if (is_served(e, target))
+            nbd_server_pause(e->socket->server, target);
+    }
+    rc = switch_paused(d, target, from, to, err);
+    list_for_each (it, &d->catalog.exports) {
+        struct catalog_export *e = container_of(it, struct catalog_export, link);
+
+        if (is_served(e, target))
+            nbd_server_resume(e->socket->server, target);
+    }
+    return rc;
 }
 
 int exports_refuse_exported(struct daemon *d, const char *target, struct error *err)

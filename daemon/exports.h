@@ -23,6 +23,11 @@ int exports_add(
     struct daemon *d, const struct export_plan *plan, struct catalog_export **e, struct error *err);
 /* All of that target, on `path` if given. -ENOENT: none. */
 int exports_remove(struct daemon *d, const char *target, const char *path, struct error *err);
+/* The disk of a target is on another device from now on, for all of its exports at one moment, and
+ * what clients have written before is durable on the former. They wait meanwhile. On failure all is
+ * as it was. */
+int exports_switch(struct daemon *d, const char *target, struct blockdev *from, struct blockdev *to,
+    struct error *err);
 /* -EBUSY while the target is exported, or known to be. */
 int exports_refuse_exported(struct daemon *d, const char *target, struct error *err);
 

@@ -28,7 +28,7 @@ int groups_find_volume(
     if (rc)
         return rc;
     *lv = vg_find_lv(v->vg, name);
-    return *lv && !lv_has_tag(*lv, IMAGE_TAG_NEW)
+    return *lv && !lv_has_tag(*lv, IMAGE_TAG_NEW) && !lv_find_tag(*lv, IMAGE_TAG_OVERLAY)
                ? 0
                : error_set(err, ENOENT, "there is no volume %s in group %s", name, vg);
 }

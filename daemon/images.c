@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "daemon.h"
 #include "image_tasks.h"
+#include "overlay.h"
 
 #define HEADER_BYTES_MAX (UINT64_C(1) << QCOW2_CLUSTER_BITS_MAX)
 
@@ -18,21 +19,38 @@ static int failure(const struct error *err, int otherwise)
     return err && err->code ? -err->code : otherwise;
 }
 
-struct catalog_image *images_find(const struct daemon *d, const struct lv *lv)
+static struct catalog_image *find(const struct daemon *d, const struct lv *lv, bool overlay)
 {
     list_for_each (v, &d->catalog.vgs)
         list_for_each (it, &container_of(v, struct catalog_vg, link)->images) {
             struct catalog_image *i = container_of(it, struct catalog_image, link);
 
-            if (i->lv == lv)
+            if (overlay ? i->overlay && i->backing == lv : i->lv == lv)
                 return i;
         }
     return NULL;
 }
 
-int images_device(struct daemon *d, struct lv *lv, struct blockdev **dev, struct error *err)
+struct catalog_image *images_find(const struct daemon *d, const struct lv *lv)
+{
+    return find(d, lv, false);
+}
+
+struct catalog_image *images_overlay(const struct daemon *d, const struct lv *lv)
+{
+    return find(d, lv, true);
+}
+
+struct catalog_image *images_guest(const struct daemon *d, const struct lv *lv)
 {
     struct catalog_image *i = images_find(d, lv);
+
+    return i ? i : images_overlay(d, lv);
+}
+
+int images_device(struct daemon *d, struct lv *lv, struct blockdev **dev, struct error *err)
+{
+    struct catalog_image *i = images_guest(d, lv);
 
     if (i && !i->q)
         return error_set(err, ENXIO, "volume %s cannot be used: %s", i->target, i->reason);
@@ -45,7 +63,7 @@ struct catalog_image *images_clone_of(const struct catalog_vg *v, const struct l
     list_for_each (it, &v->images) {
         struct catalog_image *i = container_of(it, struct catalog_image, link);
 
-        if (i->backing == lv)
+        if (i->backing == lv && !i->overlay)
             return i;
     }
     return NULL;
@@ -58,7 +76,7 @@ static int refuse_cloned(
     list_for_each (it, &v->images) {
         const struct catalog_image *i = container_of(it, struct catalog_image, link);
 
-        if (i->backing == lv && (!snapshot || !strcmp(i->snapshot, snapshot)))
+        if (i->backing == lv && !i->overlay && (!snapshot || !strcmp(i->snapshot, snapshot)))
             return error_set(err, EBUSY,
                 "%s was cloned from %s/%s%s%s, which must stay as it is (volume flatten, or "
                 "remove, the clone)",
@@ -83,9 +101,21 @@ int images_refuse_snapshot_cloned(
     return refuse_cloned(v, lv, snapshot, err);
 }
 
+int images_refuse_overlay(struct daemon *d, const struct lv *lv, struct error *err)
+{
+    const struct catalog_image *i = images_overlay(d, lv);
+
+    if (!i)
+        return 0;
+    return error_set(err, EBUSY, "%s has the snapshot %s, an overlay (volume commit comes first)",
+        i->target, lv_find_tag(i->lv, IMAGE_TAG_OVERLAY));
+}
+
 void image_rename(struct catalog_image *i)
 {
-    snprintf(i->target, sizeof i->target, "%s/%s", vg_name(i->vg->vg), lv_name(i->lv));
+    const struct lv *lv = i->overlay && i->backing ? i->backing : i->lv;
+
+    snprintf(i->target, sizeof i->target, "%s/%s", vg_name(i->vg->vg), lv_name(lv));
     if (i->q) {
         struct blockdev *dev = qcow2_blockdev(i->q);
 
@@ -142,12 +172,18 @@ static int find_backing(
     if (backed && !tagged)
         return error_set(
             err, EOPNOTSUPP, "its image has a backing file, of which the volume does not tell");
+    if (!backed && i->overlay)
+        return error_set(err, EOPNOTSUPP, "the overlay's image has no backing file");
     if (!backed) {
         i->backing = NULL;
         return 0;
     }
     if (!i->backing)
-        return error_set(err, ENXIO, "the volume that it was cloned from is not there");
+        return error_set(err, ENXIO, "the volume that it builds upon is not there");
+    if (i->overlay) {
+        *below = lv_blockdev(i->backing, err);
+        return *below ? 0 : -ENXIO;
+    }
     if (!*i->snapshot)
         return images_device(i->daemon, i->backing, below, err);
     rc = open_view(i, err);
@@ -251,6 +287,7 @@ int image_close(struct catalog_image *i)
     if (!q)
         return 0;
     image_stop_task(i);
+    i->sunk = false;
     catalog_view_begin(i->daemon);
     i->q = NULL;
     snprintf(i->reason, sizeof i->reason, "it is closed");
@@ -283,6 +320,7 @@ static struct catalog_image *new_entry(
     i->vg = v;
     i->lv = lv;
     i->backing = find_uuid(s, lv_find_tag(lv, IMAGE_TAG_BACKING));
+    i->overlay = lv_find_tag(lv, IMAGE_TAG_OVERLAY);
     if (i->backing && lv_find_tag(lv, IMAGE_TAG_SNAPSHOT))
         snprintf(i->snapshot, sizeof i->snapshot, "%.255s", lv_find_tag(lv, IMAGE_TAG_SNAPSHOT));
     co_mutex_init(&i->growing);
@@ -367,7 +405,7 @@ static bool try_open(struct catalog_image *i)
 
     if (i->q || i->task || (b && !b->q))
         return false;
-    if (image_open(i, &err) == 0) {
+    if (overlay_settle(i, &err) == 0 && image_open(i, &err) == 0) {
         if (i->read_only)
             log_warning("volume %s can only be read: %s", i->target, i->reason);
         return true;
@@ -402,6 +440,7 @@ void images_bring_up(struct daemon *d)
         if (remove_unfinished(v) || note_images(d, v))
             log_error("volume group %s: out of memory", vg_name(v->vg));
         open_images(v);
+        overlays_go_on(v);
     }
 }
 

@@ -7,7 +7,8 @@
  * Tags of an LV: `ashlar.format=qcow2`; `ashlar.backing=UUID` (a clone: of the volume in the same
  * group that it builds upon; the name in the image is for people), with `ashlar.snapshot=NAME` of a
  * snapshot of that; `ashlar.new` as long as the image is not whole: nobody has been told of such a
- * volume, and it is removed when it is found.
+ * volume, and it is removed when it is found. An overlay (overlay.h) is no volume of its own, but
+ * what guests see of the raw volume that it builds upon.
  *
  * The caller holds the catalog's `change`, or `view` to look.
  *
@@ -32,6 +33,10 @@
 #define IMAGE_TAG_NEW      "ashlar.new"
 #define IMAGE_TAG_BACKING  "ashlar.backing="
 #define IMAGE_TAG_SNAPSHOT "ashlar.snapshot="
+/* Of overlays: the snapshot's name; it is being sunk; it is being made empty. */
+#define IMAGE_TAG_OVERLAY    "ashlar.overlay="
+#define IMAGE_TAG_COMMITTING "ashlar.committing"
+#define IMAGE_TAG_REVERTING  "ashlar.reverting"
 
 #define IMAGE_CHAIN_MAX 16 /* volumes that one reads through, itself included */
 
@@ -48,6 +53,8 @@ struct catalog_image {
     struct qcow2 *q;    /* NULL: not open */
     struct blockdev *file, *below; /* in use while it is open; below NULL: no backing */
     bool read_only;
+    bool overlay;      /* over `backing`, whose name it has as its target */
+    bool sunk;         /* an overlay that has nothing any more: what it is asked for goes below */
     struct task *task; /* image_tasks.c's, at work on it; NULL: none */
     struct co_event task_ended;
     _Atomic bool starving;
@@ -73,8 +80,12 @@ int image_close(struct catalog_image *i);
 /* It has been renamed. */
 void image_rename(struct catalog_image *i);
 
-/* NULL: the volume is raw. */
+/* The volume's own; NULL: it is raw. */
 struct catalog_image *images_find(const struct daemon *d, const struct lv *lv);
+/* The overlay over a raw volume; NULL: there is none. */
+struct catalog_image *images_overlay(const struct daemon *d, const struct lv *lv);
+/* The image that is the guest's disk: the volume's own, or the overlay; NULL: raw. */
+struct catalog_image *images_guest(const struct daemon *d, const struct lv *lv);
 /* The guest's disk. -ENXIO... with why it cannot be used. */
 int images_device(struct daemon *d, struct lv *lv, struct blockdev **dev, struct error *err);
 /* The first that was cloned from it, or from a snapshot of it; NULL: none. */
@@ -84,6 +95,8 @@ int images_refuse_needed(const struct catalog_vg *v, const struct lv *lv, struct
 int images_refuse_cloned(const struct catalog_vg *v, const struct lv *lv, struct error *err);
 int images_refuse_snapshot_cloned(
     const struct catalog_vg *v, const struct lv *lv, const char *snapshot, struct error *err);
+/* -EBUSY while there is an overlay over it. */
+int images_refuse_overlay(struct daemon *d, const struct lv *lv, struct error *err);
 /* Its backing is needed no more: it is given up, and the tags that name it. */
 int image_leave_backing(struct catalog_image *i, struct error *err);
 

@@ -114,6 +114,9 @@ static int take_backing(struct daemon *d, struct catalog_vg *v, const struct vol
     int rc;
 
     snprintf(r->backing_name, sizeof r->backing_name, "%s/%s", vg_name(v->vg), lv_name(plan->from));
+    rc = images_refuse_overlay(d, plan->from, err);
+    if (rc)
+        return rc;
     if (chain_length(d, plan->from) >= IMAGE_CHAIN_MAX)
         return error_set(err, ELOOP,
             "%s is the last of a chain of %u clones, and more is not read through (volume flatten)",
@@ -151,7 +154,7 @@ static int write_recipe(struct daemon *d, struct catalog_vg *v, const struct vol
 }
 
 /* Subclusters no smaller than a block: else clusters without them. */
-static int format(struct lv *lv, struct qcow2_plan *plan, struct error *err)
+int sparse_format(struct lv *lv, struct qcow2_plan *plan, struct error *err)
 {
     unsigned bits = plan->cluster_bits ? plan->cluster_bits : QCOW2_DEFAULT_CLUSTER_BITS;
     struct blockdev *file = lv_blockdev(lv, err);
@@ -176,7 +179,7 @@ int sparse_create(struct daemon *d, struct catalog_vg *v, const struct volume_pl
             plan->dry ? VG_DRY_RUN : 0, &new, err);
     if (rc || plan->dry)
         return rc;
-    rc = format(new, &r.image, err);
+    rc = sparse_format(new, &r.image, err);
     if (rc == 0)
         rc = images_add(d, v, new, err);
     if (rc)

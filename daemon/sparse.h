@@ -13,6 +13,7 @@ struct catalog_image;
 struct catalog_vg;
 struct daemon;
 struct lv;
+struct qcow2_plan;
 struct volume_plan;
 
 /*
@@ -22,6 +23,8 @@ struct volume_plan;
  */
 int sparse_create(struct daemon *d, struct catalog_vg *v, const struct volume_plan *plan,
     struct lv **lv, struct error *err);
+/* A durable image in an LV that was made for it; then IMAGE_TAG_NEW goes. */
+int sparse_format(struct lv *lv, struct qcow2_plan *plan, struct error *err);
 int sparse_resize(struct catalog_image *i, uint64_t size_bytes, bool dry, struct error *err);
 /* Frees the entry on success, but for a dry run. */
 int sparse_remove(struct catalog_image *i, bool dry, struct error *err);

@@ -19,6 +19,7 @@
 #include "image_tasks.h"
 #include "images.h"
 #include "lvm/vg.h"
+#include "overlay.h"
 #include "rt/fs.h"
 #include "task.h"
 
@@ -104,7 +105,9 @@ static int take_volume(
     struct blockdev *dev = NULL;
     int rc = exports_refuse_exported(c->daemon, c->target, err);
 
-    c->image = images_find(c->daemon, plan->lv);
+    c->image = images_guest(c->daemon, plan->lv);
+    if (rc == 0 && write)
+        rc = images_refuse_overlay(c->daemon, plan->lv, err);
     if (rc == 0 && c->image)
         rc = image_refuse_busy(c->image, err);
     if (rc == 0 && c->image && write)
@@ -122,11 +125,28 @@ static int take_volume(
     return 0;
 }
 
+/* A snapshot of a raw volume: that is it, and stays so as long as no job but this is at work. */
+static int take_overlaid(
+    struct volume_copy *c, struct catalog_image *i, const char *snapshot, struct error *err)
+{
+    int rc = overlay_refuse_other(i, snapshot, err);
+
+    if (rc == 0)
+        rc = overlay_refuse_committing(i, err);
+    if (rc == 0)
+        rc = blockdev_use(i->below, false);
+    if (rc)
+        return rc;
+    c->image = i;
+    c->dev = i->below;
+    return 0;
+}
+
 /* Guests go on, on their own view of the same image. */
 static int take_snapshot(
     struct volume_copy *c, const struct volume_copy_plan *plan, struct error *err)
 {
-    struct catalog_image *i = images_find(c->daemon, plan->lv);
+    struct catalog_image *i = images_guest(c->daemon, plan->lv);
     struct qcow2_options options = {.read_only = true, .snapshot = plan->snapshot};
     int rc;
 
@@ -135,6 +155,8 @@ static int take_snapshot(
     rc = image_refuse_busy(i, err);
     if (rc)
         return rc;
+    if (i->overlay)
+        return take_overlaid(c, i, plan->snapshot, err);
     options.backing = i->below;
     rc = qcow2_open(&c->snapshot, i->file, c->target, &options, err);
     if (rc)

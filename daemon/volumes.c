@@ -67,6 +67,8 @@ int volumes_resize(struct daemon *d, struct catalog_vg *v, struct lv *lv, uint64
     char buf[CATALOG_NAME_MAX], size[16];
     int rc = images_refuse_cloned(v, lv, err);
 
+    if (rc == 0)
+        rc = images_refuse_overlay(d, lv, err);
     if (rc == 0 && image)
         rc = image_refuse_busy(image, err);
     if (rc == 0 && size_bytes < volume_size_bytes(d, lv) && !force)
@@ -80,7 +82,7 @@ int volumes_resize(struct daemon *d, struct catalog_vg *v, struct lv *lv, uint64
     return rc;
 }
 
-/* By guests, clones, or a job. */
+/* By guests, clones, an overlay, or a job. */
 static int refuse_used(struct daemon *d, const struct catalog_vg *v, const struct lv *lv,
     const char *name, struct error *err)
 {
@@ -89,6 +91,8 @@ static int refuse_used(struct daemon *d, const struct catalog_vg *v, const struc
 
     if (rc == 0)
         rc = images_refuse_needed(v, lv, err);
+    if (rc == 0)
+        rc = images_refuse_overlay(d, lv, err);
     return rc || !image ? rc : image_refuse_busy(image, err);
 }
 

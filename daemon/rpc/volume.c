@@ -13,6 +13,7 @@
 #include "image_tasks.h"
 #include "images.h"
 #include "json.h"
+#include "overlay.h"
 #include "rpc/method.h"
 #include "rpc/objects.h"
 #include "volumes.h"
@@ -59,6 +60,28 @@ static const char *image_state(const struct catalog_image *i, const struct qcow2
     return s->starving ? "starving" : i->read_only ? "read-only" : "ok";
 }
 
+static void add_state(json_t *volume, const struct catalog_image *i, const struct qcow2_status *s)
+{
+    json_object_set_new(volume, "state", json_string(i->q ? image_state(i, s) : "closed"));
+    json_object_set_new(volume, "state_reason", *i->reason ? json_text(i->reason) : json_null());
+    if (!i->q)
+        json_object_set_new(volume, "unusable_reason", json_text(i->reason));
+}
+
+/* What an overlay adds to a raw volume. */
+static void add_overlay(json_t *volume, const struct catalog_image *i)
+{
+    struct qcow2_status s = {0};
+
+    if (i->q)
+        qcow2_status(i->q, &s);
+    add_state(volume, i, &s);
+    json_object_set_new(volume, "overlay",
+        json_pack("{s:o, s:s, s:I, s:I, s:b}", "snapshot", json_text(overlay_snapshot(i)), "lv",
+            lv_name(i->lv), "allocated_bytes", (json_int_t)lv_size_bytes(i->lv), "used_bytes",
+            (json_int_t)s.allocated_bytes, "committing", overlay_is_committing(i)));
+}
+
 /* What an image has beyond a raw volume. */
 static void add_image(json_t *volume, const struct catalog_image *i)
 {
@@ -72,12 +95,9 @@ static void add_image(json_t *volume, const struct catalog_image *i)
         qcow2_status(i->q, &s);
     json_object_set_new(volume, "format", json_string("sparse"));
     json_object_set_new(volume, "backing", *backing ? json_string(backing) : json_null());
-    json_object_set_new(volume, "state", json_string(i->q ? image_state(i, &s) : "closed"));
-    json_object_set_new(volume, "state_reason", *i->reason ? json_text(i->reason) : json_null());
-    if (!i->q) {
-        json_object_set_new(volume, "unusable_reason", json_text(i->reason));
+    add_state(volume, i, &s);
+    if (!i->q)
         return;
-    }
     json_object_set_new(volume, "size_bytes", json_integer((json_int_t)s.size_bytes));
     json_object_set_new(volume, "used_bytes", json_integer((json_int_t)s.allocated_bytes));
     json_object_set_new(volume, "map_bytes", json_integer((json_int_t)s.map_bytes));
@@ -88,7 +108,7 @@ static void add_image(json_t *volume, const struct catalog_image *i)
 
 json_t *rpc_volume(struct daemon *d, const struct vg_status *s, const struct lv_status *lv)
 {
-    const struct catalog_image *image = images_find(d, lv->lv);
+    const struct catalog_image *image = images_guest(d, lv->lv);
     char target[CATALOG_NAME_MAX];
     json_t *json;
 
@@ -97,18 +117,22 @@ json_t *rpc_volume(struct daemon *d, const struct vg_status *s, const struct lv_
         lv->name, "uuid", lv->uuid, "format", "raw", "size_bytes", (json_int_t)lv->size_bytes,
         "allocated_bytes", (json_int_t)lv->allocated_bytes, "unusable_reason", lv->unusable,
         "segments", segments_json(lv), "exports", exports_json(d, target));
-    if (json && image)
+    if (json && image && image->overlay)
+        add_overlay(json, image);
+    else if (json && image)
         add_image(json, image);
     return json;
 }
 
-/* By the snapshot: the volume itself may be gone by now. */
-static bool is_being_made(const struct lv_status *lv)
+/* No volume (yet): one that is being made, an overlay. By the snapshot: the volume itself may be
+ * gone by now. */
+static bool is_hidden(const struct lv_status *lv)
 {
-    bool yes = false;
+    bool yes = lv->hidden;
 
     for (unsigned i = 0; i < lv->tag_count; i++)
-        yes |= !strcmp(lv->tags[i], IMAGE_TAG_NEW);
+        yes |= !strcmp(lv->tags[i], IMAGE_TAG_NEW) ||
+               !strncmp(lv->tags[i], IMAGE_TAG_OVERLAY, strlen(IMAGE_TAG_OVERLAY));
     return yes;
 }
 
@@ -117,7 +141,7 @@ int rpc_add_volumes(struct daemon *d, json_t *list, const struct vg_status *s)
     for (unsigned i = 0; i < s->lv_count; i++) {
         const struct lv_status *lv = &s->lvs[i];
 
-        if (!lv->hidden && !is_being_made(lv) && json_array_append_new(list, rpc_volume(d, s, lv)))
+        if (!is_hidden(lv) && json_array_append_new(list, rpc_volume(d, s, lv)))
             return -ENOMEM;
     }
     return 0;
@@ -368,6 +392,28 @@ static int compact(struct rpc_call *call)
                : rpc_result(call, json_pack("{s:I}", "job", (json_int_t)job));
 }
 
+static int commit(struct rpc_call *call)
+{
+    struct catalog_image *i;
+    struct catalog_vg *v;
+    struct lv *lv;
+    uint64_t job = 0;
+    int rc = find(call, &v, &lv);
+
+    if (rc)
+        return rc;
+    i = images_overlay(call->daemon, lv);
+    rc =
+        i ? overlay_commit(i, call->dry_run, &job, call->err)
+          : error_set(call->err, ENOENT, "volume %s is not a raw one with a snapshot", lv_name(lv));
+    if (rc)
+        return rc;
+    return call->dry_run
+               ? rpc_would(call, "move into %s what was written since snapshot %s, which ends",
+                     i->target, overlay_snapshot(i))
+               : rpc_result(call, json_pack("{s:I}", "job", (json_int_t)job));
+}
+
 #define VG                                                                                         \
     {                                                                                              \
         "vg", RPC_TEXT, true, "the volume group"                                                   \
@@ -397,6 +443,8 @@ const struct rpc_method rpc_volume_methods[] = {
         flatten},
     {"volume.compact", "Gives back to the group what a sparse volume does not need.",
         RPC_CHANGES | RPC_DISKS, {VG, NAME}, compact},
+    {"volume.commit", "Ends the snapshot of a raw volume: what was written since goes into it.",
+        RPC_CHANGES | RPC_DISKS, {VG, NAME}, commit},
     {"volume.list", "Lists the volumes.", 0, {{"vg", RPC_TEXT, false, "only of this group"}}, list},
     {"volume.show", "Shows a volume.", 0, {VG, NAME}, show},
     {"volume.remove", "Removes a volume and its data.", RPC_CHANGES | RPC_DISKS, {VG, NAME},

@@ -49,7 +49,7 @@ static int find(struct rpc_call *call, struct catalog_image **i)
     rc = groups_find_volume(call->daemon, vg, name, &lv, call->err);
     if (rc)
         return rc;
-    *i = images_find(call->daemon, lv);
+    *i = images_guest(call->daemon, lv);
     return *i ? 0
               : error_set(call->err, EOPNOTSUPP, "volume %s/%s is raw: there is nothing to check",
                     vg, name);

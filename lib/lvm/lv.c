@@ -43,6 +43,11 @@ uint64_t lv_size_bytes(const struct lv *lv)
     return vg_lv_extents(lv_meta(lv)) * vg_extent_bytes(lv->vg);
 }
 
+uint64_t lv_creation_seconds(const struct lv *lv)
+{
+    return lv_meta(lv)->creation_time;
+}
+
 bool lv_has_tag(const struct lv *lv, const char *tag)
 {
     return text_list_has(&lv_meta(lv)->tags, tag);

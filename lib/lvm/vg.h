@@ -125,6 +125,8 @@ struct lv *vg_find_lv(struct vg *vg, const char *name);
 const char *lv_name(const struct lv *lv);
 const char *lv_uuid(const struct lv *lv);
 uint64_t lv_size_bytes(const struct lv *lv);
+/* When it was made, since 1970; 0: not known. */
+uint64_t lv_creation_seconds(const struct lv *lv);
 bool lv_has_tag(const struct lv *lv, const char *tag);
 /* The same pointer for the life of the volume; users call blockdev_use on it. NULL when it cannot
  * be used (segments of other types, PVs missing): the text says why. */
