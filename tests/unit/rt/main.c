@@ -6,7 +6,7 @@
 #include "rt/worker.h"
 
 extern CU_TestInfo coroutine_tests[], worker_tests[], timer_tests[], sync_tests[],
-    range_lock_tests[], gate_tests[];
+    range_lock_tests[], gate_tests[], grace_tests[];
 extern CU_TestInfo init_tests[], step_tests[], engine_tests[], file_tests[], buffer_tests[],
     stream_tests[], fs_tests[], fs_expand_tests[], names_tests[];
 
@@ -19,6 +19,7 @@ int main(int argc, char **argv)
         {.pName = "sync", .pTests = sync_tests},
         {.pName = "range_lock", .pTests = range_lock_tests},
         {.pName = "gate", .pTests = gate_tests},
+        {.pName = "grace", .pTests = grace_tests},
         {.pName = "init", .pTests = init_tests},
         {.pName = "step", .pTests = step_tests},
         {.pName = "engine", .pTests = engine_tests},
