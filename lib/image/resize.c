@@ -103,12 +103,23 @@ static int resize_locked(struct qcow2 *q, uint64_t size_bytes, uint32_t entries)
     return rc;
 }
 
+/* Where something may stand behind the disk's end: in the rest of its last cluster (which may have
+ * been filled from a backing that is gone), and what the backing has. */
+static uint64_t stale_end(const struct qcow2 *q, uint64_t size_bytes)
+{
+    uint64_t end = round_up(q->dev.size_bytes, cluster_bytes(q));
+
+    if (q->backing)
+        end = MAX(end, round_up(q->backing->size_bytes, q->dev.logical_block_bytes));
+    return MIN(end, size_bytes);
+}
+
 /*
- * The backing may have more than the disk: what it has in [old, end) is to read as zeros. It is
- * zeroed as a guest would do it, on a disk that is larger already, of which the image does not tell
- * yet. After a crash the image has its old size, and zeros behind its end.
+ * [old, end) is to read as zeros when the disk has grown. It is zeroed as a guest would do it, on a
+ * disk that is larger already, of which the image does not tell yet. After a crash the image has
+ * its old size, and zeros behind its end.
  */
-static int hide_backing(struct qcow2 *q, uint64_t old, uint64_t end, uint32_t entries)
+static int clear_behind(struct qcow2 *q, uint64_t old, uint64_t end, uint32_t entries)
 {
     int rc = 0;
 
@@ -136,10 +147,8 @@ static int resize_once(struct qcow2 *q, uint64_t size_bytes)
         rc = blockdev_write_zeroes(&q->dev, size_bytes, old - size_bytes, BLOCK_MAY_UNMAP);
     if (!rc && entries > q->map.count)
         rc = space_reserve(q, div_round_up(8 * entries, cluster_bytes(q)) + 16);
-    if (!rc && size_bytes > old && q->backing && q->backing->size_bytes > old)
-        rc = hide_backing(q, old,
-            MIN(size_bytes, round_up(q->backing->size_bytes, q->dev.logical_block_bytes)),
-            (uint32_t)entries);
+    if (!rc && stale_end(q, size_bytes) > old)
+        rc = clear_behind(q, old, stale_end(q, size_bytes), (uint32_t)entries);
     if (rc)
         return rc;
     co_mutex_lock(&q->control);

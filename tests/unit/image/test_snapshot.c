@@ -15,6 +15,7 @@
 #include "base/arith.h"
 #include "block/member.h"
 #include "image/check.h"
+#include "image/flatten.h"
 
 #define FILE_BYTES (64u << 20)
 #define DISK_BYTES (4u << 20)
@@ -332,8 +333,14 @@ static void check_bytes(struct qcow2 *q, uint64_t from, uint64_t to, char byte)
     free(buf);
 }
 
-/* A larger disk shows zeros, not what a larger backing has there. */
-static void growing_over_backing(unsigned cluster_bits)
+static bool go_on(void *arg, uint64_t done, uint64_t total)
+{
+    return true;
+}
+
+/* A larger disk shows zeros, not what a larger backing has there, nor what it had when it was
+ * copied into the disk's last cluster. */
+static void growing_over_backing(unsigned cluster_bits, bool flattened)
 {
     struct qcow2_plan plan = {.size_bytes = (1 << 20) + 512,
         .cluster_bits = cluster_bits,
@@ -353,6 +360,10 @@ static void growing_over_backing(unsigned cluster_bits)
     CU_ASSERT_EQUAL(qcow2_format(file, &plan, &err), 0);
     options.backing = backing;
     CU_ASSERT_EQUAL(qcow2_open(&q, file, "image", &options, &err), 0);
+    if (flattened) {
+        CU_ASSERT_EQUAL(blockdev_write(qcow2_blockdev(q), data, old - 512, 512, 0), 0);
+        CU_ASSERT_EQUAL(qcow2_flatten(q, go_on, NULL, &err), 0);
+    }
     CU_ASSERT_EQUAL(qcow2_resize(q, size, &err), 0);
     for (unsigned times = 0; times < 2; times++) {
         CU_ASSERT_EQUAL(qcow2_blockdev(q)->size_bytes, size);
@@ -369,8 +380,9 @@ static void growing_over_backing(unsigned cluster_bits)
 
 static void grow_over_backing(void)
 {
-    growing_over_backing(9); /* L1 gets longer too */
-    growing_over_backing(17);
+    growing_over_backing(9, false); /* L1 gets longer too */
+    growing_over_backing(17, false);
+    growing_over_backing(17, true);
 }
 
 static void test_grow_over_backing(void)
