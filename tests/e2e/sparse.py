@@ -433,6 +433,27 @@ class Clones(unittest.TestCase):
             h.holds("c", path)
             self.assertIn("build upon", h.refusal("volume", "flatten", "vg/c"))
 
+    def test_flatten_is_killed(self):
+        """At any time: the clone reads the same, and can be flattened again."""
+        with Group("512M") as h:
+            data = pattern(10, size("64M"))
+            h.ashlar("volume", "create", "vg/base", "--size", "64M")
+            run("nbdcopy", "--flush", h.content("data", data), h.uri("vg/base"))
+            h.ashlar("export", "remove", "vg/base")
+            h.ashlar("volume", "create", "vg/c", "--from", "vg/base")
+            for i in range(4):
+                h.ashlar("--no-wait", "volume", "flatten", "vg/c")
+                time.sleep(0.02 * i)
+                h.kill()
+                h.start()
+                run("qemu-img", "compare", "-f", "raw", "-F", "raw", h.content("data", data), h.uri("vg/c"))
+                if h.show("c")["backing"] is None:
+                    break
+            if h.show("c")["backing"]:
+                h.ashlar("volume", "flatten", "vg/c")
+            h.ashlar("volume", "remove", "vg/base")
+            h.holds("c", h.content("data", data))
+
     def test_of_a_snapshot(self):
         """The volume goes on changing; the snapshot stays as long as clones read from it."""
         with Group() as h:
