@@ -363,6 +363,7 @@ static void growing_over_backing(unsigned cluster_bits, bool flattened)
     if (flattened) {
         CU_ASSERT_EQUAL(blockdev_write(qcow2_blockdev(q), data, old - 512, 512, 0), 0);
         CU_ASSERT_EQUAL(qcow2_flatten(q, go_on, NULL, &err), 0);
+        options.backing = NULL;
     }
     CU_ASSERT_EQUAL(qcow2_resize(q, size, &err), 0);
     for (unsigned times = 0; times < 2; times++) {
