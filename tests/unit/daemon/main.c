@@ -7,7 +7,7 @@
 
 extern CU_TestInfo config_tests[], json_tests[], events_tests[], jobs_tests[], task_tests[],
     state_tests[], members_tests[], array_watch_tests[], places_tests[], images_tests[],
-    method_tests[], server_tests[];
+    overlay_tests[], method_tests[], server_tests[];
 
 int main(int argc, char **argv)
 {
@@ -22,6 +22,7 @@ int main(int argc, char **argv)
         {.pName = "array_watch", .pTests = array_watch_tests},
         {.pName = "places", .pTests = places_tests},
         {.pName = "images", .pTests = images_tests},
+        {.pName = "overlay", .pTests = overlay_tests},
         {.pName = "method", .pTests = method_tests},
         {.pName = "server", .pTests = server_tests},
         CU_SUITE_INFO_NULL,
