@@ -259,6 +259,7 @@ void model_write_end(struct model *m, unsigned ticket, bool ok, bool fua)
 
     w->ended = ++m->clock;
     w->certain = ok;
+    w->failed = !ok;
     if (ok && fua)
         make_durable(m, w);
 }
@@ -324,9 +325,10 @@ static bool is_ruled_for_good(const struct model *m, uint32_t sector, const stru
 
         if (!ruler)
             return false;
-        if (model_on_medium(m, ruler) ||
-            model_write_of(m, v)->begun > model_write_of(m, ruler)->ended)
+        if (model_on_medium(m, ruler))
             return true;
+        if (model_write_of(m, v)->begun > model_write_of(m, ruler)->ended)
+            return !(m->failed_linger && model_write_of(m, v)->failed);
         v = ruler;
     }
     return false;

@@ -25,6 +25,9 @@
  *     that began after it had ended (they were never done), and for all when what it gave is on the
  *     medium: durable, from before the last power cut, or with its end before the begin of a flush
  *     that succeeded.
+ *     Where a map decides what is read, a write that failed may have left its data where only the
+ *     map before it points: with `failed_linger` a power cut (or model_forgotten) may show them
+ *     although reads had not.
  *  7. model_unpin forgets what rule 6 has ruled out: another copy answers now, which may differ
  *     where the last one was not yet copied to it. Rules 1 to 5 stay.
  *
@@ -81,7 +84,7 @@ struct model_write {
     uint16_t holders;      /* sectors that have a version of it; 0: the slot is free */
     uint16_t next_free;
     uint8_t kind;
-    bool certain, durable;
+    bool certain, durable, failed;
 };
 
 struct model_version {
@@ -101,6 +104,7 @@ struct model {
     uint32_t next_number;
     uint32_t sector_count;
     bool foreign_ok;
+    bool failed_linger; /* set by the caller, see rule 6 */
     uint16_t slots_used, free_slot;
     uint64_t melted;
     uint8_t version_counts[MODEL_SECTORS_MAX];

@@ -173,6 +173,22 @@ static void test_forgotten_is_either(void)
     CU_ASSERT(!gives(0));
 }
 
+static void test_failed_may_linger(void)
+{
+    for (unsigned linger = 0; linger < 2; linger++) {
+        start();
+        model.failed_linger = linger;
+        write_one(1);
+        flush();
+        write_one(2);
+        model_write_end(&model, begin(3), false, false);
+        CU_ASSERT(gives(2));
+        CU_ASSERT(!gives(3));
+        model_cut(&model);
+        CU_ASSERT_EQUAL(gives(3), linger);
+    }
+}
+
 static void test_copies_are_known(void)
 {
     unsigned ticket;
@@ -561,6 +577,7 @@ static CU_TestInfo tests[] = {
     {"a kill keeps what was acknowledged", test_kill_keeps_what_was_acknowledged},
     {"a kill with a map in memory", test_forgotten_is_either},
     {"copies", test_copies_are_known},
+    {"a failed write behind a map", test_failed_may_linger},
     {"a flush keeps what was seen", test_flush_keeps_what_was_seen},
     {"a lost copy brings back the other", test_lost_copy_brings_back_the_other},
     {"images may differ", test_images_may_differ},
