@@ -271,6 +271,8 @@ static void keep_house(void)
     case 0:
         SIM_TRACE("admin: compact");
         rc = qcow2_compact(image_machine.q, NULL, NULL, &err);
+        if (rc == -ENOSPC) /* guests were quicker */
+            rc = 0;
         break;
     case 1:
         SIM_TRACE("admin: flatten");

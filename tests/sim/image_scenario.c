@@ -65,7 +65,7 @@ static void choose_world(const struct scenario_options *options)
     image->growable = !one_in(SIM_ADMIN, 4);
     image->map_bytes_max = choose_map_bytes();
     image->ahead_bytes = (16 * KIB) << choose(SIM_ADMIN, 5);
-    image->space_wait_ns = (200 + choose(SIM_ADMIN, 2000)) * MILLISECOND_NS;
+    image->space_wait_ns = (2000 + choose(SIM_ADMIN, 2000)) * MILLISECOND_NS;
     image->size_bytes = choose_size();
 }
 
@@ -138,6 +138,7 @@ static void make_world(void)
                              ? image->file_bytes
                              : most;
     model_init(image_model, 1, image->size_bytes, MODEL_START_ZEROS);
+    image_model->failed_linger = true;
     if (image->backing_bytes) {
         add_disk("/disks/backing", image->backing_bytes);
         fill_backing();
