@@ -2,6 +2,7 @@
 #include "host_admin.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,13 @@ static const struct {
     {admin_volume_remove, 2},
     {admin_export_add, 6},
     {admin_export_remove, 2},
+    {admin_volume_create_sparse, 8},
+    {admin_volume_clone, 4},
+    {admin_volume_flatten, 2},
+    {admin_volume_compact, 2},
+    {admin_snapshot_create, 4},
+    {admin_snapshot_delete, 2},
+    {admin_snapshot_revert, 2},
 };
 
 void admin_open(struct admin *a)
@@ -195,24 +203,13 @@ static void doubt(void)
             host->now.arrays[i].presence = HOST_DOUBTFUL;
 }
 
-bool admin_change(struct admin *a, const char *method, json_t *params, admin_refusals refusals)
+/* The answer; the caller's `result`, if any, is taken. */
+static bool settle_answer(
+    struct admin *a, const char *method, int rc, const struct error *err, admin_refusals refusals)
 {
-    struct error err = {0};
-    json_t *result = NULL, *job;
-    int rc;
-
-    if (changes_disks(method) && sim_one_in(a->random, 8))
-        rehearse(a, method, params, refusals);
-    doubt();
-    host->changing = true;
-    aim_cut(method);
-    rc = ask(a, method, params, &result, &err);
     if (rc == 0) {
         host_done();
         host->unsaved = host->unsaved && !strncmp(method, "job.", 4); /* these save nothing */
-        if ((job = json_object_get(result, "job")))
-            a->job = json_integer_value(job);
-        json_decref(result);
         return true;
     }
     if (trouble_beyond()) /* the next machine will tell */
@@ -223,9 +220,71 @@ bool admin_change(struct admin *a, const char *method, json_t *params, admin_ref
         return false;
     }
     if (!may_be_refused(rc, refusals))
-        sim_fail("%s is refused: %s: %s", method, strerrorname_np(-rc), err.text);
+        sim_fail("%s is refused: %s: %s", method, strerrorname_np(-rc), err->text);
     host_refused();
     return false;
+}
+
+/* Asks, as something that changes; *job: what it has begun, 0: nothing. */
+static int ask_change(struct admin *a, const char *method, json_t *params, admin_refusals refusals,
+    json_int_t *job, struct error *err)
+{
+    json_t *result = NULL;
+    int rc;
+
+    if (changes_disks(method) && sim_one_in(a->random, 8))
+        rehearse(a, method, params, refusals);
+    doubt();
+    host->changing = true;
+    aim_cut(method);
+    rc = ask(a, method, params, &result, err);
+    *job = rc ? 0 : json_integer_value(json_object_get(result, "job"));
+    if (rc == 0)
+        json_decref(result);
+    return rc;
+}
+
+bool admin_change(struct admin *a, const char *method, json_t *params, admin_refusals refusals)
+{
+    struct error err = {0};
+    json_int_t job;
+    int rc = ask_change(a, method, params, refusals, &job, &err);
+
+    if (job)
+        a->job = job;
+    return settle_answer(a, method, rc, &err, refusals);
+}
+
+/* Jobs say why they failed in words. */
+static int wait_for(struct admin *a, json_int_t id, struct error *err)
+{
+    json_t *job = NULL;
+    const char *state;
+    int rc = ask(a, "job.wait", json_pack("{s:I}", "id", id), &job, err);
+
+    if (rc)
+        return rc;
+    state = json_string_value(json_object_get(job, "state"));
+    if (state && strcmp(state, "done")) {
+        const char *text = json_string_value(json_object_get(job, "error"));
+
+        snprintf(err->text, sizeof err->text, "it %s: %s", state, text ? text : "");
+        rc = text && strcasestr(text, "space") ? -ENOSPC : -EIO;
+    }
+    json_decref(job);
+    return rc;
+}
+
+bool admin_change_by_job(
+    struct admin *a, const char *method, json_t *params, admin_refusals refusals)
+{
+    struct error err = {0};
+    json_int_t job;
+    int rc = ask_change(a, method, params, refusals, &job, &err);
+
+    if (rc == 0)
+        rc = wait_for(a, job, &err);
+    return settle_answer(a, method, rc, &err, refusals);
 }
 
 /* Where members fail, new ones have to come. */

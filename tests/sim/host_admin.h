@@ -34,6 +34,9 @@ typedef const int admin_refusals[ADMIN_REFUSALS_MAX];
 /* Asks for host->then, of which the caller has made what will be. Whether it has been done; another
  * refusal than these fails the machine. Takes params. */
 bool admin_change(struct admin *a, const char *method, json_t *params, admin_refusals refusals);
+/* The same of what is done by a job, of whose end is waited for. */
+bool admin_change_by_job(
+    struct admin *a, const char *method, json_t *params, admin_refusals refusals);
 /* One of the bits that are set, -1 when there is none; so many of them. */
 int admin_choose(struct admin *a, uint32_t bits);
 uint32_t admin_choose_some(struct admin *a, uint32_t bits, unsigned count);
@@ -52,5 +55,19 @@ admin_action admin_group_create, admin_group_extend, admin_group_reduce, admin_g
     admin_group_remove;
 admin_action admin_volume_create, admin_volume_resize, admin_volume_rename, admin_volume_remove,
     admin_export_add, admin_export_remove;
+/* host_admin_sparse.c */
+admin_action admin_volume_create_sparse, admin_volume_clone, admin_volume_flatten,
+    admin_volume_compact, admin_snapshot_create, admin_snapshot_delete, admin_snapshot_revert;
+
+/* Volumes that are such, a bit each; parameters that name one. */
+uint32_t admin_volumes_that(bool (*fit)(const struct host_volume *v));
+bool admin_volume_is_there(const struct host_volume *v);
+bool admin_volume_is_absent(const struct host_volume *v);
+bool admin_volume_is_not_served(const struct host_volume *v);
+uint32_t admin_groups_there(void);
+uint64_t admin_sparse_size(struct admin *a);
+/* Its export goes. */
+void admin_withdraw(struct admin *a, unsigned volume);
+json_t *admin_named(unsigned volume);
 
 #endif

@@ -6,7 +6,7 @@
 #include "host_admin.h"
 #include "host_guest.h"
 
-static uint32_t volumes_that(bool (*fit)(const struct host_volume *v))
+uint32_t admin_volumes_that(bool (*fit)(const struct host_volume *v))
 {
     uint32_t bits = 0;
 
@@ -16,12 +16,12 @@ static uint32_t volumes_that(bool (*fit)(const struct host_volume *v))
     return bits;
 }
 
-static bool is_there(const struct host_volume *v)
+bool admin_volume_is_there(const struct host_volume *v)
 {
     return v->there;
 }
 
-static bool is_absent(const struct host_volume *v)
+bool admin_volume_is_absent(const struct host_volume *v)
 {
     return !v->there;
 }
@@ -31,12 +31,12 @@ static bool is_served(const struct host_volume *v)
     return v->there && v->exported;
 }
 
-static bool is_not_served(const struct host_volume *v)
+bool admin_volume_is_not_served(const struct host_volume *v)
 {
     return v->there && !v->exported;
 }
 
-static uint32_t groups_there(void)
+uint32_t admin_groups_there(void)
 {
     uint32_t bits = 0;
 
@@ -51,100 +51,82 @@ static uint64_t some_size(struct admin *a, const struct host_group *g)
     return (1 + sim_below(a->random, HOST_VOLUME_BYTES_MAX / g->extent_bytes)) * g->extent_bytes;
 }
 
-static json_t *named(unsigned volume)
+json_t *admin_named(unsigned volume)
 {
     const struct host_volume *v = &host->now.volumes[volume];
 
     return json_pack("{s:s, s:s}", "vg", host->now.groups[v->group].name, "name", v->name);
 }
 
-/* Not where a disk's errors reach the image itself: it would be told to be unusable, or corrupt. */
-static bool may_be_sparse(struct admin *a)
-{
-    return host->trouble != HOST_TROUBLE_SINGLE && host->trouble != HOST_TROUBLE_BEYOND &&
-           sim_one_in(a->random, 2);
-}
-
-static json_t *described(struct admin *a, const struct host_group *g, const struct host_volume *v)
-{
-    json_t *params = json_pack(
-        "{s:s, s:s, s:I}", "vg", g->name, "name", v->name, "size_bytes", (json_int_t)v->size_bytes);
-
-    if (v->sparse) {
-        json_object_set_new(params, "format", json_string("sparse"));
-        json_object_set_new(
-            params, "cluster_bytes", json_integer((json_int_t)4096 << sim_below(a->random, 5)));
-    }
-    return params;
-}
-
 bool admin_volume_create(struct admin *a)
 {
     static admin_refusals refusals = {ENOSPC};
-    int slot = admin_choose(a, volumes_that(is_absent)), group = admin_choose(a, groups_there());
+    int slot = admin_choose(a, admin_volumes_that(admin_volume_is_absent)),
+        group = admin_choose(a, admin_groups_there());
     struct host_volume *v = &host->then.volumes[slot < 0 ? 0 : slot];
     const struct host_group *g;
 
     if (slot < 0 || group < 0)
         return false;
     g = &host->now.groups[group];
-    *v = (struct host_volume){.there = true,
-        .group = (unsigned)group,
-        .size_bytes = some_size(a, g),
-        .sparse = may_be_sparse(a)};
+    *v = (struct host_volume){
+        .there = true, .group = (unsigned)group, .size_bytes = some_size(a, g)};
     host_name('v', v->name);
     host_begin_volume((unsigned)slot, v->size_bytes);
-    return admin_change(a, "volume.create", described(a, g, v), refusals);
+    return admin_change(a, "volume.create",
+        json_pack("{s:s, s:s, s:I}", "vg", g->name, "name", v->name, "size_bytes",
+            (json_int_t)v->size_bytes),
+        refusals);
 }
 
-/* What a sparse volume is to lose is given up before it is smaller: cut off in between, it has its
- * size still and zeros there. */
-static void resize_volume(struct admin *a, unsigned slot, json_t *params, admin_refusals refusals)
+/* What an image loses it zeroes first. */
+static void resize(struct admin *a, unsigned slot, json_t *params)
 {
-    const struct host_volume *now = &host->now.volumes[slot];
-    uint64_t old_bytes = now->size_bytes, new_bytes = host->then.volumes[slot].size_bytes;
+    static admin_refusals refusals = {ENOSPC, EBUSY};
+    static admin_refusals raw_refusals = {ENOSPC};
+    uint64_t from = host->now.volumes[slot].size_bytes, to = host->then.volumes[slot].size_bytes;
+    bool zeroes = host->now.volumes[slot].sparse && to < from, done;
     struct model *m = &host_models[slot];
-    bool gives_up = now->sparse && new_bytes < old_bytes, done;
     unsigned ticket = 0;
 
-    if (gives_up)
-        ticket = model_write_begin(m, MODEL_ZEROS, new_bytes, old_bytes - new_bytes, NULL);
-    done = admin_change(a, "volume.resize", params, refusals);
-    if (gives_up)
+    if (zeroes)
+        ticket = model_write_begin(m, MODEL_ZEROS, to, from - to, NULL);
+    done = admin_change(a, "volume.resize", params,
+        host->now.volumes[slot].sparse || host_has_clones(slot) ? refusals : raw_refusals);
+    if (zeroes && (done || host->now.volumes[slot].size_bytes == from))
         model_write_end(m, ticket, done, false);
     if (done)
-        model_resize(m, new_bytes, MODEL_START_ZEROS);
+        model_resize(m, to, MODEL_START_ZEROS);
 }
 
 bool admin_volume_resize(struct admin *a)
 {
-    static admin_refusals refusals = {ENOSPC};
-    int slot = admin_choose(a, volumes_that(is_there));
+    int slot = admin_choose(a, admin_volumes_that(admin_volume_is_there));
     struct host_volume *v = &host->then.volumes[slot < 0 ? 0 : slot];
     json_t *params;
 
     if (slot < 0)
         return false;
-    v->size_bytes = some_size(a, &host->now.groups[v->group]);
-    params = named((unsigned)slot);
+    v->size_bytes = v->sparse ? admin_sparse_size(a) : some_size(a, &host->now.groups[v->group]);
+    params = admin_named((unsigned)slot);
     json_object_set_new(params, "size_bytes", json_integer((json_int_t)v->size_bytes));
     json_object_set_new(params, "force", json_boolean(sim_one_in(a->random, 2)));
     guests_limit((unsigned)slot, v->size_bytes);
-    resize_volume(a, (unsigned)slot, params, refusals);
+    resize(a, (unsigned)slot, params);
     guests_limit((unsigned)slot, 0);
     return true;
 }
 
 bool admin_volume_rename(struct admin *a)
 {
-    static admin_refusals refusals = {0};
-    int slot = admin_choose(a, volumes_that(is_not_served));
+    static admin_refusals refusals = {EBUSY}; /* cloned, or a job is at work on it */
+    int slot = admin_choose(a, admin_volumes_that(admin_volume_is_not_served));
     struct host_volume *v = &host->then.volumes[slot < 0 ? 0 : slot];
     json_t *params;
 
     if (slot < 0)
         return false;
-    params = named((unsigned)slot);
+    params = admin_named((unsigned)slot);
     host_name('v', v->name);
     json_object_set_new(params, "to", json_string(v->name));
     return admin_change(a, "volume.rename", params, refusals);
@@ -152,13 +134,13 @@ bool admin_volume_rename(struct admin *a)
 
 bool admin_volume_remove(struct admin *a)
 {
-    static admin_refusals refusals = {0};
-    int slot = admin_choose(a, volumes_that(is_not_served));
+    static admin_refusals refusals = {EBUSY}; /* cloned, or a job is at work on it */
+    int slot = admin_choose(a, admin_volumes_that(admin_volume_is_not_served));
 
     if (slot < 0)
         return false;
     host->then.volumes[slot].there = false;
-    return admin_change(a, "volume.remove", named((unsigned)slot), refusals);
+    return admin_change(a, "volume.remove", admin_named((unsigned)slot), refusals);
 }
 
 static json_t *target_of(unsigned volume)
@@ -175,6 +157,7 @@ static bool serve(struct admin *a, unsigned volume)
 
     struct host_volume *v = &host->then.volumes[volume];
     json_t *params = target_of(volume);
+    bool read_only = host_has_clones(volume) || sim_one_in(a->random, 8);
     char path[HOST_PATH];
 
     v->exported = true;
@@ -183,35 +166,41 @@ static bool serve(struct admin *a, unsigned volume)
         snprintf(path, sizeof path, HOST_RUNTIME_DIR "/%s.sock", v->name);
         json_object_set_new(params, "path", json_string(path));
     }
+    json_object_set_new(params, "read_only", json_boolean(read_only));
     guests_serve(volume);
     return admin_change(a, "export.add", params, refusals);
 }
 
 bool admin_export_add(struct admin *a)
 {
-    int slot = admin_choose(a, volumes_that(is_not_served));
+    int slot = admin_choose(a, admin_volumes_that(admin_volume_is_not_served));
 
     return slot >= 0 && serve(a, (unsigned)slot);
 }
 
-bool admin_export_remove(struct admin *a)
+void admin_withdraw(struct admin *a, unsigned volume)
 {
     static admin_refusals refusals = {0};
-    int slot = admin_choose(a, volumes_that(is_served));
 
-    if (slot < 0)
-        return false;
-    host->then.volumes[slot].exported = host->then.volumes[slot].own_socket = false;
-    guests_withdraw((unsigned)slot);
-    admin_change(a, "export.remove", target_of((unsigned)slot), refusals);
-    guests_leave((unsigned)slot);
-    return true;
+    host->then.volumes[volume].exported = host->then.volumes[volume].own_socket = false;
+    guests_withdraw(volume);
+    admin_change(a, "export.remove", target_of(volume), refusals);
+    guests_leave(volume);
+}
+
+bool admin_export_remove(struct admin *a)
+{
+    int slot = admin_choose(a, admin_volumes_that(is_served));
+
+    if (slot >= 0)
+        admin_withdraw(a, (unsigned)slot);
+    return slot >= 0;
 }
 
 void admin_serve_all(struct admin *a)
 {
     for (unsigned i = 0; i < HOST_VOLUMES; i++)
-        if (is_not_served(&host->now.volumes[i])) {
+        if (admin_volume_is_not_served(&host->now.volumes[i])) {
             host->then = host->now;
             serve(a, i);
         }

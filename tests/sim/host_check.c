@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arith.h"
 #include "check_copies.h"
 #include "check_lvm.h"
-#include "check_qcow2.h"
+#include "host_disk.h"
 #include "host_world.h"
 
 #define PIECE_BYTES (64u << 10)
@@ -104,104 +105,94 @@ static unsigned find_pvs(unsigned group, struct check_disk *pvs)
     return count;
 }
 
-/* An LV as a disk: its bytes from the PVs. */
-struct lv_disk {
-    const struct check_lvm *c;
-    int lv;
-};
-
-static const void *lv_at(void *arg, void *buf, uint64_t offset, uint64_t length)
+/* Of the disk: what guests read. */
+static void check_contents(const struct check_disk *disk, unsigned slot)
 {
-    const struct lv_disk *l = arg;
-    char *to = buf;
-    uint64_t done = 0, at, run_bytes;
-    unsigned pv;
-
-    while (done < length) {
-        const void *data;
-
-        if (!check_lvm_place(l->c, l->lv, offset + done, &pv, &at, &run_bytes))
-            return NULL;
-        if (run_bytes > length - done)
-            run_bytes = length - done;
-        data = check_read(&l->c->pvs[pv].disk, to + done, at, run_bytes);
-        if (!data)
-            return NULL;
-        if (data != to + done)
-            memcpy(to + done, data, run_bytes);
-        done += run_bytes;
-    }
-    return buf;
-}
-
-/* What the guest reads there; of a sparse volume by its image, which is whole at any moment. */
-static bool read_volume(
-    struct check_qcow2 *image, const struct check_disk *lv, void *buf, uint64_t at, uint64_t length)
-{
-    const void *data;
-
-    if (image)
-        return check_qcow2_read(image, 0, NULL, buf, at, length);
-    data = check_read(lv, buf, at, length);
-    if (data && data != buf)
-        memcpy(buf, data, length);
-    return data;
-}
-
-static void check_content(
-    struct check_qcow2 *image, const struct check_disk *lv, unsigned slot, uint64_t size_bytes)
-{
-    const char *name = host->now.volumes[slot].name;
     static unsigned char buf[PIECE_BYTES];
     char why[MODEL_WHY_LEN];
-    uint64_t bad, length;
+    uint64_t bytes, bad;
 
-    for (uint64_t at = 0; at < size_bytes; at += length) {
-        length = size_bytes - at < PIECE_BYTES ? size_bytes - at : PIECE_BYTES;
-        if (!read_volume(image, lv, buf, at, length))
-            fail("volume %s: %llu is nowhere on the disks", name, (unsigned long long)at);
-        else if ((bad = model_check_image(&host_models[slot], buf, at, length, why)) != MODEL_GOOD)
-            fail("volume %s on the disks: at %llu: %s", name, (unsigned long long)bad, why);
+    for (uint64_t at = 0; at < disk->size_bytes; at += bytes) {
+        const void *data;
+
+        bytes = MIN(disk->size_bytes - at, (uint64_t)PIECE_BYTES);
+        data = check_read(disk, buf, at, bytes);
+        if (!data)
+            fail("volume %s: %llu is nowhere on the disks", disk->name, (unsigned long long)at);
+        else if ((bad = model_check_image(&host_models[slot], data, at, bytes, why)) != MODEL_GOOD)
+            fail("volume %s on the disks: at %llu: %s", disk->name, (unsigned long long)bad, why);
     }
 }
 
-static void check_sparse(const struct check_disk *lv, unsigned slot)
+/* From now on it is known, and changes no more. */
+static void learn_snapshot(unsigned slot, unsigned i, const void *contents)
 {
-    const struct host_volume *v = &host->now.volumes[slot];
-    struct check_qcow2 *image = calloc(1, sizeof *image);
+    struct host_snapshot *s = &host->now.volumes[slot].snapshots[i];
+    struct model *m = host_snapshot_model(slot, s);
+    char why[MODEL_WHY_LEN];
+    uint64_t bad = model_read_check(m, s->begun, contents, 0, s->size_bytes, why);
 
-    if (!image)
-        fail("out of memory");
-    else if (!check_qcow2(image, lv))
-        fail("volume %s on the disks: %s", v->name, image->problems.text);
-    else if (image->disks[0].size_bytes != v->size_bytes)
-        fail("volume %s on the disks has %llu bytes", v->name,
-            (unsigned long long)image->disks[0].size_bytes);
-    else
-        check_content(image, lv, slot, v->size_bytes);
-    if (image)
-        check_qcow2_free(image);
-    free(image);
+    if (bad != MODEL_GOOD)
+        fail("snapshot %s on the disks: at %llu: %s", s->name, (unsigned long long)bad, why);
+    model_init(m, m->id, s->size_bytes, MODEL_START_ZEROS);
+    model_write_end(m, model_copy_begin(m, 0, s->size_bytes, contents), true, true);
+    s->known = true;
+    host->then.volumes[slot].snapshots[i].known = true; /* the volume is not being changed */
 }
 
-static void check_volume(const struct check_lvm *c, unsigned slot)
+static void check_snapshot(struct host_disk *d, unsigned slot, unsigned i)
 {
-    const struct host_volume *v = &host->now.volumes[slot];
-    const struct host_group *g = &host->now.groups[v->group];
-    struct lv_disk l = {.c = c, .lv = check_lvm_find(c, g->name, v->name)};
-    struct check_disk lv = {.name = v->name, .at = lv_at, .arg = &l};
+    static unsigned char buf[HOST_SPARSE_BYTES_MAX];
+    const struct host_snapshot *s = &host->now.volumes[slot].snapshots[i];
+    const struct check_qcow2_disk *found = &d->image.disks[1 + i];
+    char why[MODEL_WHY_LEN];
+    uint64_t bad;
 
-    if (l.lv >= 0)
-        lv.size_bytes = c->lvs[l.lv].extent_count * g->extent_bytes;
-    if (l.lv < 0 || (!v->sparse && lv.size_bytes != v->size_bytes))
-        fail("volume %s is not on the disks as it must be", v->name);
-    else if (v->sparse)
-        check_sparse(&lv, slot);
-    else
-        check_content(NULL, &lv, slot, v->size_bytes);
+    if (strcmp(found->name, s->name) || found->size_bytes != s->size_bytes) {
+        fail("volume %s: instead of snapshot %s there is %s", d->disk.name, s->name, found->name);
+        return;
+    }
+    host_disk_choose(d, 1 + i);
+    if (!check_read(&d->disk, buf, 0, s->size_bytes))
+        fail("snapshot %s cannot be read on the disks", s->name);
+    else if (!s->known)
+        learn_snapshot(slot, i, buf);
+    else if ((bad = model_check_image(host_snapshot_model(slot, s), buf, 0, s->size_bytes, why)) !=
+             MODEL_GOOD)
+        fail("snapshot %s on the disks: at %llu: %s", s->name, (unsigned long long)bad, why);
 }
 
-static void check_group(unsigned slot)
+static void check_sparse(struct host_disk *d, unsigned slot, bool closed)
+{
+    const struct host_volume *v = &host->now.volumes[slot];
+
+    if (closed && (d->image.dirty || d->image.leaks))
+        fail("volume %s: its image was closed, and is dirty", v->name);
+    if (d->image.disk_count != 1 + v->snapshot_count)
+        fail("volume %s has %u snapshots on the disks", v->name, d->image.disk_count - 1);
+    for (unsigned i = 0; i < v->snapshot_count && !*sim->failure; i++)
+        check_snapshot(d, slot, i);
+}
+
+static void check_volume(const struct check_lvm *c, unsigned slot, bool closed)
+{
+    const struct host_volume *v = &host->now.volumes[slot];
+    struct host_disk d = {0};
+    char why[HOST_WHY];
+
+    if (!host_disk_open(&d, c, slot, why))
+        fail("volume %s on the disks: %s", v->name, why);
+    else if (d.disk.size_bytes != v->size_bytes)
+        fail("volume %s has %llu bytes on the disks", v->name,
+            (unsigned long long)d.disk.size_bytes);
+    else
+        check_contents(&d.disk, slot);
+    if (v->sparse && !*sim->failure)
+        check_sparse(&d, slot, closed);
+    host_disk_close(&d);
+}
+
+static void check_group(unsigned slot, bool closed)
 {
     struct check_disk pvs[HOST_ARRAYS + HOST_DISKS];
     unsigned count = find_pvs(slot, pvs);
@@ -213,16 +204,16 @@ static void check_group(unsigned slot)
         fail("group %s on the disks: %s", host->now.groups[slot].name, c->problems.text);
     for (unsigned i = 0; i < HOST_VOLUMES && !*sim->failure; i++)
         if (host->now.volumes[i].group == slot && volume_untouched(i))
-            check_volume(c, i);
+            check_volume(c, i, closed);
     check_lvm_free(c);
 }
 
-void host_check(void)
+void host_check(bool closed)
 {
     for (unsigned i = 0; i < HOST_ARRAYS && !*sim->failure; i++)
         if (array_untouched(i))
             check_members(i);
     for (unsigned i = 0; i < HOST_GROUPS && !*sim->failure; i++)
         if (group_untouched(i))
-            check_group(i);
+            check_group(i, closed);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arith.h"
 #include "host_nbd.h"
 #include "host_trouble.h"
 #include "rt/worker.h"
@@ -94,6 +95,12 @@ static uint64_t usable_bytes(unsigned volume)
     return limit_bytes && limit_bytes < size_bytes ? limit_bytes : size_bytes;
 }
 
+/* In a sparse volume; it may end when the group has no more. */
+static bool needs_space(unsigned type)
+{
+    return type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES;
+}
+
 /* Whether the request may have failed with this. */
 static void judge(unsigned volume, const struct nbd_call *call, int rc)
 {
@@ -103,8 +110,8 @@ static void judge(unsigned volume, const struct nbd_call *call, int rc)
     SIM_TRACE("guest: %s %s %llu+%u%s: %d", host->now.volumes[volume].name, names[call->type],
         (unsigned long long)call->offset, call->length,
         call->flags & NBD_CMD_FLAG_FUA ? " fua" : "", rc);
-    if (rc == -ENOSPC && call->type != NBD_CMD_READ && host->now.volumes[volume].sparse)
-        return; /* the group has had nothing for it, for as long as it waits */
+    if (rc == -ENOSPC && host->now.volumes[volume].sparse && needs_space(call->type))
+        return;
     if (rc == 0 || ((rc == -ENOTCONN || rc == -ESHUTDOWN) && volumes[volume].withdrawn) ||
         trouble_excuses(volume, rc))
         return;
@@ -143,25 +150,32 @@ static int do_read(struct session *s, uint64_t offset, uint32_t length)
     return rc;
 }
 
+/* What a sparse volume discards reads as zeros or as before, sector by sector. */
+static bool hints(unsigned volume, unsigned type)
+{
+    return type == NBD_CMD_TRIM && host->now.volumes[volume].sparse;
+}
+
 static int do_change(struct session *s, unsigned type, uint64_t offset, uint32_t length)
 {
     static const enum model_kind kinds[] = {[NBD_CMD_WRITE] = MODEL_DATA,
         [NBD_CMD_TRIM] = MODEL_DISCARD,
         [NBD_CMD_WRITE_ZEROES] = MODEL_ZEROS};
-    bool fua = one_in(4);
+    bool fua = one_in(4), hint = hints(s->volume, type);
     struct nbd_call call = {.type = (uint16_t)type,
         .flags = fua ? NBD_CMD_FLAG_FUA : 0,
         .offset = offset,
         .length = length,
         .data = type == NBD_CMD_WRITE ? malloc(length) : NULL};
     struct model *m = &host_models[s->volume];
-    unsigned ticket = model_write_begin(m, kinds[type], offset, length, call.data);
+    unsigned ticket =
+        model_write_begin(m, hint ? MODEL_ZEROS : kinds[type], offset, length, call.data);
     int rc;
 
     if (type == NBD_CMD_WRITE_ZEROES && one_in(2))
         call.flags |= NBD_CMD_FLAG_NO_HOLE;
     rc = run(s, &call);
-    model_write_end(m, ticket, rc == 0, fua);
+    model_write_end(m, ticket, rc == 0 && !hint, fua);
     free(call.data);
     return rc;
 }
@@ -198,7 +212,7 @@ static int do_something(struct session *s)
     uint32_t length;
 
     choose_range(s->volume, &offset, &length);
-    if (choice < 5)
+    if (choice < 5 || s->client.flags & NBD_FLAG_READ_ONLY)
         return do_read(s, offset, length);
     if (choice < 12)
         return do_change(s, NBD_CMD_WRITE, offset, length);
@@ -325,7 +339,7 @@ static void verify(unsigned volume)
             sim_fail("volume %s: served with %llu bytes", host->now.volumes[volume].name,
                 (unsigned long long)s->client.size_bytes);
         for (uint64_t at = 0; at < size_bytes; at += TRANSFER_MAX)
-            do_read(s, at, TRANSFER_MAX);
+            do_read(s, at, (uint32_t)MIN(size_bytes - at, (uint64_t)TRANSFER_MAX));
         nbd_client_close(&s->client);
     }
     free(s);

@@ -151,26 +151,32 @@ static void add_disks(void)
     }
 }
 
+/* Its map is in the daemon's memory. */
+static bool is_sparse(unsigned volume)
+{
+    return host->now.volumes[volume].sparse ||
+           (host->changing && host->then.volumes[volume].sparse);
+}
+
 static void end_machine(enum sim_end end)
 {
     if (end == SIM_POWER_CUT)
         fault_count(FAULT_POWER_CUT);
     else if (end == SIM_KILLED)
         fault_count(FAULT_KILL);
+    if (host->changing)
+        host_keep_snapshot();
     for (unsigned i = 0; i < HOST_VOLUMES; i++)
         if (host->now.volumes[i].there || (host->changing && host->then.volumes[i].there)) {
             if (end == SIM_POWER_CUT)
                 model_cut(&host_models[i]);
-            else if (end == SIM_KILLED &&
-                     (host->now.volumes[i].sparse || host->then.volumes[i].sparse))
-                model_forgotten(&host_models[i]);
             else if (end == SIM_KILLED)
-                model_killed(&host_models[i]);
+                (is_sparse(i) ? model_forgotten : model_killed)(&host_models[i]);
         }
     if (end != SIM_STOPPED || host->trouble == HOST_TROUBLE_BEYOND) /* arrays may have failed */
         host_tear();
     if (!*sim->failure)
-        host_check();
+        host_check(end == SIM_STOPPED && host->trouble <= HOST_TROUBLE_MEMBERS);
 }
 
 static void run_host(const struct scenario_options *options)
@@ -202,7 +208,7 @@ static void run_host(const struct scenario_options *options)
 static void init(void)
 {
     host = sim_share(sizeof *host);
-    host_models = sim_keep(HOST_VOLUMES * sizeof *host_models);
+    host_models = sim_keep(HOST_VOLUMES * (1 + HOST_SNAPSHOTS) * sizeof *host_models);
 }
 
 const struct scenario host_scenario = {"host", init, run_host};

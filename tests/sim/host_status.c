@@ -133,6 +133,19 @@ static void read_exports(const json_t *exports, struct host_volume *v)
         sim_fail("volume %s is exported twice", v->name);
 }
 
+/* In the same group, whose name may change. */
+static void read_sparse(const json_t *volume, struct host_volume *v)
+{
+    const char *state = text_of(volume, "state");
+    const char *origin = strchr(text_of(volume, "backing"), '/');
+
+    v->sparse = true;
+    v->snapshot_count = (unsigned)number_of(volume, "snapshots");
+    snprintf(v->origin, sizeof v->origin, "%.31s", origin ? origin + 1 : "");
+    if (strcmp(state, "ok") && strcmp(state, "starving"))
+        sim_fail("volume %s is %s: %s", v->name, state, text_of(volume, "state_reason"));
+}
+
 static void read_volume(const json_t *volume, unsigned group, struct host_state *seen)
 {
     const char *name = text_of(volume, "name");
@@ -146,8 +159,9 @@ static void read_volume(const json_t *volume, unsigned group, struct host_state 
     v->group = group;
     snprintf(v->name, sizeof v->name, "%.15s", name);
     v->size_bytes = number_of(volume, "size_bytes");
-    v->sparse = !strcmp(text_of(volume, "format"), "sparse");
     read_exports(json_object_get(volume, "exports"), v);
+    if (!strcmp(text_of(volume, "format"), "sparse"))
+        read_sparse(volume, v);
     if (json_is_string(json_object_get(volume, "unusable_reason")))
         sim_fail("volume %s cannot be used: %s", name, text_of(volume, "unusable_reason"));
 }

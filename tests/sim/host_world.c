@@ -134,6 +134,12 @@ static bool volume_is(
                                 want->size_bytes != seen->size_bytes))
         snprintf(d->text, sizeof d->text, "volume %s is %s of %u bytes instead of %u", want->name,
             seen->name, (unsigned)seen->size_bytes, (unsigned)want->size_bytes);
+    else if (want->there && (want->sparse != seen->sparse || strcmp(want->origin, seen->origin)))
+        snprintf(d->text, sizeof d->text, "volume %s is %s, a clone of \"%s\" instead of \"%s\"",
+            want->name, seen->sparse ? "sparse" : "raw", seen->origin, want->origin);
+    else if (want->there && want->snapshot_count != seen->snapshot_count)
+        snprintf(d->text, sizeof d->text, "volume %s has %u snapshots instead of %u", want->name,
+            seen->snapshot_count, want->snapshot_count);
     else if (want->there && !host->unsaved &&
              (want->exported != seen->exported || want->own_socket != seen->own_socket))
         snprintf(d->text, sizeof d->text, "volume %s is %sexported%s", want->name,
@@ -226,6 +232,57 @@ void host_begin_volume(unsigned volume, uint64_t size_bytes)
     host->unpinned &= ~(1u << volume);
 }
 
+void host_begin_clone(unsigned volume, unsigned origin, int snapshot)
+{
+    const struct host_volume *v = &host->now.volumes[origin];
+    const struct model *from =
+        snapshot < 0 ? &host_models[origin] : host_snapshot_model(origin, &v->snapshots[snapshot]);
+
+    model_fork(&host_models[volume], from, ++host->contents << 16);
+    host->unpinned &= ~(1u << volume);
+    if (snapshot < 0)
+        host->unpinned |= (host->unpinned >> origin & 1u) << volume;
+}
+
+struct model *host_snapshot_model(unsigned volume, const struct host_snapshot *s)
+{
+    return &host_models[HOST_VOLUMES + volume * HOST_SNAPSHOTS + s->slot];
+}
+
+struct host_snapshot *host_new_snapshot(unsigned volume)
+{
+    struct host_volume *then = &host->then.volumes[volume];
+
+    if (then->snapshot_count <= host->now.volumes[volume].snapshot_count)
+        return NULL;
+    return &then->snapshots[then->snapshot_count - 1];
+}
+
+void host_keep_snapshot(void)
+{
+    for (unsigned i = 0; i < HOST_VOLUMES; i++) {
+        const struct host_snapshot *s = host_new_snapshot(i);
+
+        if (s)
+            model_fork(host_snapshot_model(i, s), &host_models[i], 0);
+    }
+}
+
+bool host_has_clones(unsigned volume)
+{
+    const struct host_volume *v = &host->now.volumes[volume];
+    size_t length = strlen(v->name);
+
+    for (unsigned i = 0; i < HOST_VOLUMES; i++) {
+        const struct host_volume *clone = &host->now.volumes[i];
+
+        if (clone->there && clone->group == v->group && !strncmp(clone->origin, v->name, length) &&
+            (!clone->origin[length] || clone->origin[length] == '@'))
+            return true;
+    }
+    return false;
+}
+
 static void fit_model(struct model *m, uint64_t size_bytes)
 {
     if (size_bytes != (uint64_t)m->sector_count * MODEL_SECTOR_BYTES)
@@ -250,6 +307,12 @@ static void keep(struct host_array *a, const struct host_array *want, bool start
         a->unsettled = a->attached & host->victims;
 }
 
+/* The same of a volume. */
+static void keep_volume(struct host_volume *v, const struct host_volume *want)
+{
+    memcpy(v->snapshots, want->snapshots, sizeof v->snapshots);
+}
+
 /* What is known from now on is what was seen, but for what may come up later. */
 static void take_over(const struct host_state *want, const struct host_state *seen, bool started)
 {
@@ -260,6 +323,8 @@ static void take_over(const struct host_state *want, const struct host_state *se
             known.arrays[i].unsettled |= host->then.arrays[i].unsettled;
         keep(&known.arrays[i], &want->arrays[i], started);
     }
+    for (unsigned i = 0; i < HOST_VOLUMES; i++)
+        keep_volume(&known.volumes[i], &want->volumes[i]);
     strip(&known, host_used_disks(&known));
     host->spoilt = 0;
     host->now = known;

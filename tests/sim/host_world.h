@@ -18,14 +18,16 @@
 #include "rt/sim/sim.h"
 #include "scenario.h"
 
-#define HOST_DISKS   7
-#define HOST_ARRAYS  3
-#define HOST_GROUPS  2
-#define HOST_VOLUMES 5
-#define HOST_NAME    16
-#define HOST_PATH    48
+#define HOST_DISKS     7
+#define HOST_ARRAYS    3
+#define HOST_GROUPS    2
+#define HOST_VOLUMES   5
+#define HOST_NAME      16
+#define HOST_SNAPSHOTS 2u /* of a volume */
+#define HOST_PATH      48
 
 #define HOST_VOLUME_BYTES_MAX (1u << 20)
+#define HOST_SPARSE_BYTES_MAX (2u << 20)
 
 #define HOST_STATE_DIR   "/var/lib/ashlar"
 #define HOST_RUNTIME_DIR "/run/ashlar"
@@ -62,6 +64,14 @@ struct host_group {
     uint32_t arrays, disks; /* its PVs, a bit each */
 };
 
+struct host_snapshot {
+    char name[HOST_NAME];
+    uint64_t size_bytes;
+    unsigned slot;  /* its model: host_snapshot_model */
+    uint32_t begun; /* the read of that model that gave what it holds... */
+    bool known;     /* ...unless that has been read already */
+};
+
 struct host_volume {
     bool there, exported;
     bool own_socket; /* if exported */
@@ -69,6 +79,9 @@ struct host_volume {
     unsigned group;
     char name[HOST_NAME];
     uint64_t size_bytes;
+    char origin[2 * HOST_NAME]; /* "v7" or "v7@s8", in the same group; empty: it is no clone */
+    unsigned snapshot_count;
+    struct host_snapshot snapshots[HOST_SNAPSHOTS];
 };
 
 struct host_state {
@@ -104,7 +117,7 @@ struct host_world {
     bool changing;     /* `then` has been asked for and not been answered */
 };
 extern struct host_world *host;
-extern struct model *host_models; /* of each volume */
+extern struct model *host_models; /* of each volume, then of each snapshot */
 
 /* host_status.c: what the daemon's `status` says, in the slots of `now` and `then`. Fails the
  * machine for what nobody has made, or cannot be used. */
@@ -128,8 +141,16 @@ void host_loosen(unsigned array);
 /* A machine has ended in the middle of things: where parity may not fit, members that are not there
  * take with them what was being written (docs/formats.md). */
 void host_tear(void);
-/* What the volume will hold when it has been made: zeros. */
+/* What the volume will hold when it has been made: zeros; what another one, or a snapshot, does. */
 void host_begin_volume(unsigned volume, uint64_t size_bytes);
+void host_begin_clone(unsigned volume, unsigned origin, int snapshot);
+/* The snapshot under way has been taken by now, if ever: while it was, nothing was forgotten. */
+void host_keep_snapshot(void);
+/* NULL, or the volume's last snapshot in `then`, which is being taken. */
+struct host_snapshot *host_new_snapshot(unsigned volume);
+struct model *host_snapshot_model(unsigned volume, const struct host_snapshot *s);
+/* Whether the volume, or one of its snapshots, has clones. */
+bool host_has_clones(unsigned volume);
 
 /* Disks in use by what is there, or may be there again. */
 uint32_t host_used_disks(const struct host_state *s);

@@ -175,6 +175,19 @@ unsigned model_copy_begin(struct model *m, uint64_t offset, uint64_t length, con
     return ticket;
 }
 
+unsigned model_copy_model_begin(struct model *m, const struct model *from)
+{
+    uint32_t count = MIN(m->sector_count, from->sector_count);
+    unsigned ticket =
+        model_write_begin(m, MODEL_COPY, 0, (uint64_t)count * MODEL_SECTOR_BYTES, NULL);
+
+    for (uint32_t s = 0; s < count; s++) {
+        assert(from->version_counts[s] == 1 && from->versions[s][0].value);
+        m->versions[s][m->version_counts[s] - 1].value = from->versions[s][0].value;
+    }
+    return ticket;
+}
+
 void model_write_change(
     const struct model *m, unsigned ticket, void *buf, uint64_t at, uint64_t length, bool second)
 {
@@ -411,6 +424,14 @@ void model_init(struct model *m, uint32_t id, uint64_t size_bytes, enum model_st
     m->power_cut_at = m->clock = 1;
     m->free_slot = MODEL_NOBODY;
     add_sectors(m, size_bytes, start);
+}
+
+void model_fork(struct model *to, const struct model *from, uint32_t next_number)
+{
+    memcpy(to, from, offsetof(struct model, versions));
+    memcpy(to->versions, from->versions, from->sector_count * sizeof *from->versions);
+    memcpy(to->writes, from->writes, from->slots_used * sizeof *from->writes);
+    to->next_number = next_number;
 }
 
 void model_resize(struct model *m, uint64_t size_bytes, enum model_start added)

@@ -115,6 +115,9 @@ struct model {
 /* size_bytes: a multiple of MODEL_SECTOR_BYTES, at most MODEL_BYTES_MAX. `id` is in all contents:
  * each device of a world, also one after the other in the same place, has another. */
 void model_init(struct model *m, uint32_t id, uint64_t size_bytes, enum model_start start);
+/* `to` becomes a copy of `from` that goes on by itself: a snapshot or clone. Its own writes count
+ * from next_number, unlike those of `from` and its other copies. */
+void model_fork(struct model *to, const struct model *from, uint32_t next_number);
 /* Nothing is under way beyond the new end. What is added starts as `added`. */
 void model_resize(struct model *m, uint64_t size_bytes, enum model_start added);
 
@@ -124,6 +127,9 @@ unsigned model_write_begin(
     struct model *m, enum model_kind kind, uint64_t offset, uint64_t length, void *buf);
 /* The same of contents that are there already. */
 unsigned model_copy_begin(struct model *m, uint64_t offset, uint64_t length, const void *contents);
+/* The same of what another model has there, which must be known for sure: written by
+ * model_copy_begin, durable. */
+unsigned model_copy_model_begin(struct model *m, const struct model *from);
 /* A guest changes its buffer under way: overwrites `length` bytes at `at` of `buf`, multiples of 8,
  * by the write's second contents (again: by its first). */
 void model_write_change(
