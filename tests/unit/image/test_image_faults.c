@@ -239,7 +239,7 @@ static const struct qcow2_plan plans[] = {
 };
 
 /* Some operations fail without a harm to anybody: the life ends where many in a row did. */
-#define QUIET 60
+#define QUIET 40
 
 static void fail_everywhere(enum block_kind kind)
 {
@@ -247,9 +247,10 @@ static void fail_everywhere(enum block_kind kind)
         for (unsigned n = 0, quiet = 0; quiet < QUIET; n++) {
             bool failed = fail_at(&plans[i], kind, n, 1, false);
 
-            failed |= fail_at(&plans[i], kind, n, 5, true);
-            if (n % 4 == 0)
-                failed |= fail_at(&plans[i], kind, n, 0, n % 8 == 0);
+            if (n % 3 == 0)
+                failed |= fail_at(&plans[i], kind, n, 5, true);
+            if (n % 6 == 0)
+                failed |= fail_at(&plans[i], kind, n, 0, n % 12 == 0);
             quiet = failed ? 0 : quiet + 1;
         }
 }
