@@ -166,7 +166,9 @@ int groups_remove(struct daemon *d, struct catalog_vg *v, bool dry, struct error
     int rc;
 
     snprintf(name, sizeof name, "%s", vg_name(v->vg));
-    rc = dry ? vg_remove(v->vg, VG_DRY_RUN, err) : end_group(d, v, remove_group, err);
+    rc = dry ? vg_remove(v->vg, VG_DRY_RUN, err) : images_sweep(v, err);
+    if (rc == 0 && !dry)
+        rc = end_group(d, v, remove_group, err);
     if (rc || dry)
         return rc;
     release_pvs(d, v, NULL);

@@ -355,29 +355,34 @@ int images_add(struct daemon *d, struct catalog_vg *v, struct lv *lv, struct err
     return rc;
 }
 
-static void remove_one(struct catalog_vg *v, struct lv *lv)
+static int remove_one(struct catalog_vg *v, struct lv *lv, struct error *err)
 {
-    struct error err = {0};
+    struct error why = {0};
     char name[CATALOG_NAME_MAX];
+    int rc;
 
     snprintf(name, sizeof name, "%s/%s", vg_name(v->vg), lv_name(lv));
-    if (lv_remove(lv, 0, &err))
-        log_error("volume %s was not made to its end and cannot be removed: %s", name, err.text);
-    else
+    rc = lv_remove(lv, 0, &why);
+    if (rc == 0) {
         log_warning("volume %s was not made to its end: removed", name);
+        return 0;
+    }
+    log_error("volume %s was not made to its end and cannot be removed: %s", name, why.text);
+    return error_set(err, -rc, "volume %s, which was not made to its end, cannot be removed: %s",
+        name, why.text);
 }
 
-static int remove_unfinished(struct catalog_vg *v)
+int images_sweep(struct catalog_vg *v, struct error *err)
 {
     struct vg_status *s = vg_status(v->vg);
+    int rc = s ? 0 : -ENOMEM;
 
-    if (!s)
-        return -ENOMEM;
-    for (unsigned k = 0; !s->read_only_reason && k < s->lv_count; k++)
+    for (unsigned k = 0; rc == 0 && !s->read_only_reason && k < s->lv_count; k++)
         if (lv_has_tag(s->lvs[k].lv, IMAGE_TAG_NEW))
-            remove_one(v, s->lvs[k].lv);
-    vg_status_free(s);
-    return 0;
+            rc = remove_one(v, s->lvs[k].lv, err);
+    if (s)
+        vg_status_free(s);
+    return rc;
 }
 
 /* Entries for those that have none. */
@@ -437,7 +442,8 @@ void images_bring_up(struct daemon *d)
     list_for_each (it, &d->catalog.vgs) {
         struct catalog_vg *v = container_of(it, struct catalog_vg, link);
 
-        if (remove_unfinished(v) || note_images(d, v))
+        images_sweep(v, NULL);
+        if (note_images(d, v))
             log_error("volume group %s: out of memory", vg_name(v->vg));
         open_images(v);
         overlays_go_on(v);

@@ -65,6 +65,9 @@ struct catalog_image {
 
 /* Removes what is not whole, and opens what is not open yet, as far as it goes. */
 void images_bring_up(struct daemon *d);
+/* Removes what is not whole, under `change`: left by a crash, or when the group could not be
+ * changed for a while. What cannot be removed is logged, too. */
+int images_sweep(struct catalog_vg *v, struct error *err);
 /* Those of a group that is to be closed; nothing of it is exported. */
 void images_close_all(struct daemon *d, struct catalog_vg *v);
 /* After a rename of the group. */

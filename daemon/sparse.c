@@ -174,6 +174,8 @@ int sparse_create(struct daemon *d, struct catalog_vg *v, const struct volume_pl
     struct lv *new;
     int rc = write_recipe(d, v, plan, &r, err);
 
+    if (rc == 0 && !plan->dry)
+        rc = images_sweep(v, err); /* what may be in the way */
     if (rc == 0)
         rc = lv_create(v->vg, plan->name, r.lv_bytes, r.tags, r.tag_count,
             plan->dry ? VG_DRY_RUN : 0, &new, err);
