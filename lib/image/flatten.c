@@ -135,7 +135,7 @@ int qcow2_flatten(struct qcow2 *q, flatten_progress *progress, void *arg, struct
 
     if (!q->backing)
         return error_set(err, ENXIO, "the image has no backing");
-    if (q->header.snapshot_count)
+    if (atomic_load(&q->snapshot_count))
         return error_set(err, EBUSY, "the image has snapshots, which read from the backing too");
     buf = io_buffer_get(STEP_BYTES);
     if (!buf)

@@ -30,18 +30,21 @@
 
 int snapshot_find(const struct qcow2 *q, const char *name, struct error *err)
 {
-    for (uint32_t i = 0; i < q->header.snapshot_count; i++)
+    for (uint32_t i = 0; i < atomic_load(&q->snapshot_count); i++)
         if (!strcmp(q->snapshots[i].name, name))
             return (int)i;
     return error_set(err, ENOENT, "there is no snapshot %s", name);
 }
 
-uint64_t tables_count(const struct qcow2 *q)
+uint64_t tables_count(struct qcow2 *q)
 {
     uint64_t n = 0;
 
-    for (unsigned i = 0; i < q->map.count; i++)
+    for (unsigned i = 0; i < q->map.count; i++) {
+        spin_lock(&map_shard(q, i)->lock);
         n += !!q->map.slots[i].word;
+        spin_unlock(&map_shard(q, i)->lock);
+    }
     return n;
 }
 
@@ -228,7 +231,7 @@ static int refuse_create(const struct qcow2 *q, const char *name, struct error *
         return error_set(err, EINVAL, "a snapshot's name has 1 to %d bytes", NAME_MOST);
     if (snapshot_find(q, name, NULL) >= 0)
         return error_set(err, EEXIST, "there is a snapshot %s already", name);
-    if (q->header.snapshot_count + UINT64_C(2) > MIN(most, (uint64_t)QCOW2_SNAPSHOTS_MAX))
+    if (atomic_load(&q->snapshot_count) + UINT64_C(2) > MIN(most, (uint64_t)QCOW2_SNAPSHOTS_MAX))
         return error_set(err, EMLINK, "the image has no room for one more snapshot");
     return 0;
 }
@@ -409,11 +412,13 @@ int qcow2_snapshot_delete(struct qcow2 *q, const char *name, struct error *err)
 
 unsigned qcow2_snapshots(const struct qcow2 *q, struct qcow2_snapshot_status *list, unsigned max)
 {
-    for (unsigned i = 0; i < MIN(max, q->header.snapshot_count); i++) {
+    unsigned count = atomic_load(&q->snapshot_count);
+
+    for (unsigned i = 0; i < MIN(max, count); i++) {
         const struct qcow2_snapshot *s = &q->snapshots[i];
 
         list[i] = (struct qcow2_snapshot_status){
             .id = s->id, .name = s->name, .seconds = s->seconds, .size_bytes = s->size_bytes};
     }
-    return q->header.snapshot_count;
+    return count;
 }

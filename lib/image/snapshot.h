@@ -14,7 +14,7 @@ int with_layout(struct qcow2 *q, const char *what, const char *name,
 /* Keeps free what deleting a snapshot takes. Under control, or before anybody is there. */
 void snapshots_keep(struct qcow2 *q);
 /* L2 tables of the active disk. */
-uint64_t tables_count(const struct qcow2 *q);
+uint64_t tables_count(struct qcow2 *q);
 
 /* Calls `visit` for each L2 table of a snapshot, read and checked; `table` is its own to change.
  * -EIO: something there cannot be. */

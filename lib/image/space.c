@@ -104,7 +104,8 @@ static uint64_t wanted_bytes(struct qcow2 *q)
 /* To `bytes`, the file too where it is shorter. -ENOSPC: no cluster more. */
 static int grow_once(struct qcow2 *q, uint64_t bytes)
 {
-    uint64_t before = q->clusters.count, fresh = UINT64_MAX;
+    uint64_t before, fresh = UINT64_MAX;
+    bool more;
     int rc = 0;
 
     if (q->file->size_bytes < bytes) {
@@ -114,12 +115,14 @@ static int grow_once(struct qcow2 *q, uint64_t bytes)
         rc = q->options.file_ops->grow(q->options.file_arg, bytes);
     }
     co_mutex_lock(&q->control);
+    before = q->clusters.count;
     if (!rc)
         rc = clusters_extend(q, MIN(q->file->size_bytes, bytes));
     if (!rc)
         clusters_fresh(q, fresh);
+    more = q->clusters.count > before;
     co_mutex_unlock(&q->control);
-    if (!rc && q->clusters.count == before)
+    if (!rc && !more)
         rc = -ENOSPC;
     if (!rc)
         space_wake(q);
