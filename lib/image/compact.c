@@ -125,15 +125,28 @@ static int move_table_data(struct compaction *c, struct l2_table *t)
     return rc;
 }
 
+/* The table of an L1 entry, if it is the active disk's alone; it stays in memory (tables_gather).
+ */
+static struct l2_table *own_table(struct qcow2 *q, unsigned index)
+{
+    struct map_shard *shard = map_shard(q, index);
+    struct l2_table *t;
+
+    spin_lock(&shard->lock);
+    t = q->map.slots[index].word & QCOW2_COPIED ? q->map.slots[index].table : NULL;
+    spin_unlock(&shard->lock);
+    return t;
+}
+
 static int move_data(struct compaction *c)
 {
     struct qcow2 *q = c->q;
     int rc = 0;
 
     for (unsigned i = 0; !rc && i < q->map.count; i++) {
-        struct l2_table *t = q->map.slots[i].table;
+        struct l2_table *t = own_table(q, i);
 
-        if (t && q->map.slots[i].word & QCOW2_COPIED)
+        if (t)
             rc = move_table_data(c, t);
     }
     if (rc == -ENOSPC) /* guests were quicker: what is done is done */
@@ -151,6 +164,20 @@ static bool stay(struct qcow2 *q, uint8_t *table)
     return false;
 }
 
+/* One that guests have added since the layout was taken has no place in it, and stays. */
+static bool is_table_beyond(struct qcow2 *q, unsigned index, uint64_t limit)
+{
+    struct map_shard *shard = map_shard(q, index);
+    const struct l2_table *t;
+    bool yes;
+
+    spin_lock(&shard->lock);
+    t = q->map.slots[index].table;
+    yes = t && !t->whole && t->host_offset >> q->g.cluster_bits >= limit;
+    spin_unlock(&shard->lock);
+    return yes;
+}
+
 /* With clusters taken: tables that are beyond, and all that a layout moves anyway. */
 static int move_tables(struct layout *l, uint64_t limit)
 {
@@ -159,11 +186,7 @@ static int move_tables(struct layout *l, uint64_t limit)
     int rc = 0;
 
     for (unsigned i = 0; !rc && i < q->map.count; i++) {
-        const struct l2_table *t = q->map.slots[i].table;
-        bool beyond =
-            t && t->host_offset >> q->g.cluster_bits >= limit && l->spares_used < l->tables;
-
-        rc = layout_move_table(l, i, beyond ? move : stay, &from);
+        rc = layout_move_table(l, i, is_table_beyond(q, i, limit) ? move : stay, &from);
         if (!rc && from)
             rc = layout_give_up(l, from, cluster_bytes(q));
     }
@@ -176,7 +199,6 @@ static int move_tables(struct layout *l, uint64_t limit)
 
 static int move_metadata_locked(struct qcow2 *q, uint64_t limit)
 {
-    uint64_t tables = tables_count(q);
     struct layout l;
     int rc = commit_locked(q, false);
 
@@ -186,7 +208,7 @@ static int move_metadata_locked(struct qcow2 *q, uint64_t limit)
     l.snapshots = q->snapshots;
     l.keep_snapshots = !q->header.snapshot_count;
     if (!rc)
-        rc = layout_take(&l, tables);
+        rc = layout_take(&l, tables_count(q)); /* at least those that are on the disk now */
     if (!rc)
         rc = move_tables(&l, limit);
     layout_end(&l, !rc);
