@@ -328,13 +328,15 @@ static void end_part(struct commit *c, struct part *p, bool failed)
 void commit_end(struct commit *c, int rc)
 {
     struct clusters *k = &c->q->clusters;
+    enum map_state captured = MAP_COMMITTING;
 
     for (size_t i = 0; i < c->count; i++)
         end_part(c, &c->parts[i], rc);
     free(c->parts);
     if (rc)
-        atomic_store(&c->q->map.changed, true);
-    atomic_store(&c->q->map.committing, false);
+        atomic_store(&c->q->map.state, MAP_CHANGED);
+    else
+        atomic_compare_exchange_strong(&c->q->map.state, &captured, MAP_DURABLE);
     if (!rc) {
         reaper_add(c->q, &c->freed);
         return;
@@ -350,8 +352,7 @@ void commit_begin(struct commit *c, struct qcow2 *q)
 {
     *c = (struct commit){.q = q};
     list_init(&c->tables);
-    atomic_store(&q->map.committing, true);
-    atomic_store(&q->map.changed, false);
+    atomic_store(&q->map.state, MAP_COMMITTING);
 }
 
 int commit_write(struct commit *c)
@@ -380,7 +381,7 @@ int commit_locked(struct qcow2 *q, bool all)
 
     if (atomic_load(&q->broken))
         return -EIO;
-    if (!atomic_load(&q->map.changed) && !all)
+    if (atomic_load(&q->map.state) == MAP_DURABLE && !all)
         return flush_all(q);
     commit_begin(&c, q);
     rc = commit_capture(&c);

@@ -239,7 +239,7 @@ static int forget_blocks(struct qcow2 *q, uint64_t first)
         q->clusters.blocks[i] = NULL;
         spin_unlock(&q->clusters.lock);
         clusters_drop(q, b->host_offset >> q->g.cluster_bits, 1);
-        atomic_store(&q->map.changed, true);
+        atomic_store(&q->map.state, MAP_CHANGED);
         refblock_free(b);
     }
     return rc;

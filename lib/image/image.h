@@ -44,6 +44,13 @@ struct l1_slot {
     bool loading;
 };
 
+/* Together with the freed clusters. */
+enum map_state {
+    MAP_DURABLE,
+    MAP_COMMITTING, /* all that was changed is captured, and may not be durable yet */
+    MAP_CHANGED     /* since then, or it failed: something is in memory only */
+};
+
 struct map {
     struct l1_slot *slots;
     unsigned count; /* of slots: header.l1_entries */
@@ -53,11 +60,10 @@ struct map {
         char pad[32];
     } shards[MAP_SHARDS]; /* by L1 index */
     struct spinlock dirty_lock;
-    struct list dirty;       /* tables */
-    struct dirty l1_dirty;   /* under dirty_lock */
-    _Atomic bool changed;    /* something is in memory only */
-    _Atomic bool committing; /* and what was captured may not be durable yet */
-    _Atomic uint64_t kept;   /* zeroings that left an entry the place where data was */
+    struct list dirty;     /* tables */
+    struct dirty l1_dirty; /* under dirty_lock */
+    _Atomic enum map_state state;
+    _Atomic uint64_t kept; /* zeroings that left an entry the place where data was */
     atomic_uint tables, tables_max;
     atomic_uint hand; /* where eviction goes on */
 };

@@ -303,7 +303,7 @@ void layout_end(struct layout *l, bool switched)
     for (size_t i = 0; switched && i < l->old.count; i++)
         clusters_drop(q, l->old.runs[i].cluster, l->old.runs[i].count);
     if (switched)
-        atomic_store(&q->map.changed, true);
+        atomic_store(&q->map.state, MAP_CHANGED);
     free(l->old.runs);
     free(l->spare);
     free(l->l1);

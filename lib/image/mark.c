@@ -64,7 +64,7 @@ static int mark_locked(struct qcow2 *q)
     for (size_t i = 0; !rc && i < bitmaps.count; i++)
         clusters_drop(q, bitmaps.runs[i].cluster, bitmaps.runs[i].count);
     if (!rc && bitmaps.count)
-        atomic_store(&q->map.changed, true);
+        atomic_store(&q->map.state, MAP_CHANGED);
     free(bitmaps.runs);
     if (!rc)
         atomic_store(&q->marked, true);

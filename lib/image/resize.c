@@ -74,7 +74,7 @@ static int switch_size(struct qcow2 *q, uint64_t size_bytes, struct longer *x)
     }
     if (x->clusters && old_clusters) {
         clusters_drop(q, old, old_clusters);
-        atomic_store(&q->map.changed, true);
+        atomic_store(&q->map.state, MAP_CHANGED);
     }
     q->dev.size_bytes = round_down(size_bytes, q->dev.logical_block_bytes);
     return 0;

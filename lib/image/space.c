@@ -229,7 +229,7 @@ int space_wait(struct qcow2 *q, uint64_t generation, uint64_t due_ns)
         co_event_set(&w.more);
     spin_unlock(&s->lock);
     begin_growing(q);
-    if (atomic_load(&q->map.changed)) /* what was freed comes back after a commit */
+    if (atomic_load(&q->map.state) == MAP_CHANGED) /* what was freed comes back after a commit */
         rc = image_commit(q);
     if (!rc)
         woken = co_event_wait_until(&w.more, due_ns);

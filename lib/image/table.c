@@ -44,7 +44,7 @@ void table_list(struct qcow2 *q, struct l2_table *t)
         list_append(&q->map.dirty, &t->link);
     t->listed = true;
     spin_unlock(&q->map.dirty_lock);
-    atomic_store(&q->map.changed, true);
+    atomic_store(&q->map.state, MAP_CHANGED);
 }
 
 void table_touch(struct qcow2 *q, struct l2_table *t, uint64_t offset, uint64_t length)

@@ -142,7 +142,7 @@ static int visit_and_write(struct writing *w)
 /* The map on the disk may lack what was written: that it is durable alone does not help. */
 static bool is_volatile(struct qcow2 *q)
 {
-    return atomic_load(&q->map.changed) || atomic_load(&q->map.committing);
+    return atomic_load(&q->map.state) != MAP_DURABLE;
 }
 
 int image_write(struct blockdev *d, const struct iovec *iov, int iov_count, uint64_t offset,
