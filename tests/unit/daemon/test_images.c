@@ -175,6 +175,32 @@ static void corrupt(struct fixture *f)
     end(f);
 }
 
+/* What a guest writes to a raw volume, or to the raw volume that another is a clone of, is bytes,
+ * even when it is an image that names a backing. */
+static void format_by_tag(struct fixture *f)
+{
+    const struct volume_plan raw = {.name = "raw", .size_bytes = 4 * MIB};
+    const struct qcow2_plan image = {.size_bytes = MIB, .backing_name = "/proc/self/exe"};
+    struct catalog_vg *v = make_group(f);
+    struct blockdev *dev;
+    struct lv *lv = NULL;
+    uint8_t bytes[4] = {0};
+
+    CU_ASSERT_EQUAL_FATAL(volumes_create(&f->daemon, v, &raw, &lv, &err), 0);
+    dev = lv_blockdev(lv, &err);
+    CU_ASSERT_EQUAL(qcow2_format(dev, &image, &err), 0);
+    CU_ASSERT_EQUAL(create(f, v, "clone", lv), 0);
+    reopen(f, v);
+    CU_ASSERT_PTR_NULL(images_find(&f->daemon, lv));
+    CU_ASSERT_EQUAL(volume_size_bytes(&f->daemon, lv), 4 * MIB);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(find(f, v, "clone")->q);
+    dev = qcow2_blockdev(find(f, v, "clone")->q);
+    CU_ASSERT_EQUAL(dev->size_bytes, 4 * MIB);
+    CU_ASSERT_EQUAL(blockdev_read_bytes(dev, bytes, 0, sizeof bytes), 0);
+    CU_ASSERT_EQUAL(memcmp(bytes, "QFI\xfb", sizeof bytes), 0);
+    end(f);
+}
+
 static void growth(struct fixture *f)
 {
     struct catalog_vg *v = make_group(f);
@@ -233,6 +259,7 @@ TEST(not_whole)
 TEST(chain)
 TEST(strange_tags)
 TEST(corrupt)
+TEST(format_by_tag)
 TEST(growth)
 TEST(settings)
 
@@ -241,6 +268,7 @@ CU_TestInfo images_tests[] = {
     {"chains of clones", test_chain},
     {"tags that do not fit", test_strange_tags},
     {"a corrupt image is read", test_corrupt},
+    {"a format is what the volume says it is", test_format_by_tag},
     {"growth", test_growth},
     {"settings of groups", test_settings},
     CU_TEST_INFO_NULL,
