@@ -10,7 +10,6 @@
 #include "image_world.h"
 
 #define PIECE_BYTES (32u << 10)
-#define MAGIC       "QFI\xfb"
 
 void image_complain(const char *fmt, ...)
 {
@@ -21,16 +20,6 @@ void image_complain(const char *fmt, ...)
         vsnprintf(sim->failure, sizeof sim->failure, fmt, ap);
     va_end(ap);
     SIM_TRACE("*** %s", sim->failure);
-}
-
-bool image_is_there(void)
-{
-    char sector[SIM_SECTOR_BYTES];
-
-    sim_disk_peek(&sim->disks[0], sector, 0, sizeof sector);
-    if (image->life == LIFE_MAKING)
-        image->life = memcmp(sector, MAGIC, 4) ? LIFE_NONE : LIFE_LIVING;
-    return image->life == LIFE_LIVING;
 }
 
 bool image_examine(struct check_qcow2 *c)

@@ -125,11 +125,10 @@ static void format(void)
     struct qcow2_plan plan = image_plan();
     struct error err = {0};
 
-    image->life = LIFE_MAKING;
     open_file(0);
     if (qcow2_format(image_machine.file, &plan, &err))
         sim_fail("the image cannot be made: %s", err.text);
-    image->life = LIFE_LIVING;
+    image->made = true;
     close_file();
 }
 

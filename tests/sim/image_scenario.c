@@ -149,7 +149,7 @@ static void make_world(void)
 
 static enum image_plan choose_plan(void)
 {
-    if (image->life != LIFE_LIVING)
+    if (!image->made)
         return PLAN_FORMAT;
     return one_in(SIM_ADMIN, 12) ? PLAN_READ : PLAN_WORK;
 }
@@ -204,7 +204,7 @@ static void after(enum sim_end end)
     image->killed = end == SIM_KILLED;
     if (sim->failure[0])
         return;
-    there = image_is_there() && image_examine(&c);
+    there = image->made && image_examine(&c);
     if (there)
         image_change_settle(&c);
     note_end(end);

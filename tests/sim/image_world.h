@@ -35,12 +35,6 @@
 #define MILLISECOND_NS      UINT64_C(1000000)
 #define SECOND_NS           (1000 * MILLISECOND_NS)
 
-enum image_life {
-    LIFE_NONE,   /* no image */
-    LIFE_MAKING, /* being formatted: all of it or nothing */
-    LIFE_LIVING
-};
-
 /* What becomes of the next machine. */
 enum image_plan {
     PLAN_FORMAT,
@@ -74,7 +68,7 @@ struct image_world {
     uint64_t map_bytes_max, ahead_bytes, space_wait_ns;
     uint64_t backing_bytes; /* 0: there is none */
     /* The image: */
-    enum image_life life;
+    bool made;            /* one that formatting has not ended counts for nothing */
     bool backed;          /* the header names the backing */
     uint64_t size_bytes;  /* of the guest's disk */
     uint64_t file_bytes;  /* of the file, durably */
@@ -149,8 +143,6 @@ void image_change_settle(struct check_qcow2 *c);
 
 /* image_look.c: says in sim->failure what is wrong with what stands on the disk. */
 void image_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Between machines: whether there is one, now that formatting may have been cut off. */
-bool image_is_there(void);
 /* The image as it stands now, to be freed. False: it was complained of. */
 bool image_examine(struct check_qcow2 *c);
 /* What a guest would read there: from the active disk (0) or a snapshot. */
