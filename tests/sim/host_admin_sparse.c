@@ -35,15 +35,29 @@ static bool has_snapshots(const struct host_volume *v)
     return v->snapshot_count > 0;
 }
 
-/* Its snapshots are of its size, so that it can go back to any of them. */
+/* Snapshots of its size that are known: it can go back to these. */
+static uint32_t ways_back(const struct host_volume *v)
+{
+    uint32_t bits = 0;
+
+    for (unsigned i = 0; i < v->snapshot_count; i++)
+        if (v->snapshots[i].size_bytes == v->size_bytes && v->snapshots[i].known)
+            bits |= 1u << i;
+    return bits;
+}
+
 static bool can_go_back(const struct host_volume *v)
 {
-    if (!has_snapshots(v))
-        return false;
-    for (unsigned i = 0; i < v->snapshot_count; i++)
-        if (v->snapshots[i].size_bytes != v->size_bytes || !v->snapshots[i].known)
-            return false;
-    return true;
+    return v->there && ways_back(v);
+}
+
+/* Nobody writes it then. */
+static void release(struct admin *a, unsigned slot)
+{
+    if (!host->now.volumes[slot].exported)
+        return;
+    admin_withdraw(a, slot);
+    host->then = host->now;
 }
 
 bool admin_volume_create_sparse(struct admin *a)
@@ -114,6 +128,8 @@ bool admin_volume_clone(struct admin *a)
     if (slot < 0 || origin < 0)
         return false;
     snapshot = some_snapshot(a, v);
+    if (snapshot < 0 && sim_one_in(a->random, 2))
+        release(a, (unsigned)origin);
     *clone = (struct host_volume){.there = true, .sparse = true, .group = v->group};
     host_name('v', clone->name);
     set_origin(clone, v, snapshot);
@@ -207,18 +223,16 @@ bool admin_snapshot_revert(struct admin *a)
 {
     static admin_refusals refusals = {ENOSPC, EBUSY}; /* cloned */
     int slot = admin_choose(a, admin_volumes_that(can_go_back));
-    struct host_volume *v = &host->then.volumes[slot < 0 ? 0 : slot];
     const struct host_snapshot *s;
     unsigned ticket;
     bool done;
 
     if (slot < 0)
         return false;
-    if (v->exported) {
-        admin_withdraw(a, (unsigned)slot);
+    release(a, (unsigned)slot);
+    if (host->now.volumes[slot].exported)
         return true;
-    }
-    s = &v->snapshots[sim_below(a->random, v->snapshot_count)];
+    s = &host->now.volumes[slot].snapshots[admin_choose(a, ways_back(&host->now.volumes[slot]))];
     ticket = model_copy_model_begin(&host_models[slot], host_snapshot_model((unsigned)slot, s));
     done = admin_change(a, "snapshot.revert", with_snapshot((unsigned)slot, s), refusals);
     model_write_end(&host_models[slot], ticket, done, true);

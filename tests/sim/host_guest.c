@@ -191,14 +191,20 @@ static int do_flush(struct session *s)
     return rc;
 }
 
+/* Sparse volumes are to run out of space. */
+static uint64_t longest_bytes(unsigned volume)
+{
+    return host->now.volumes[volume].sparse ? 4 * TRANSFER_MAX : TRANSFER_MAX;
+}
+
 /* In blocks that all disks have; small ones are the most. */
 static void choose_range(unsigned volume, uint64_t *offset, uint32_t *length)
 {
     uint64_t block_bytes = host->block_bytes, room = usable_bytes(volume) / block_bytes;
-    uint64_t near = HOT_BYTES / block_bytes, longest = TRANSFER_MAX / block_bytes, count;
+    uint64_t near = HOT_BYTES / block_bytes, longest = longest_bytes(volume) / block_bytes, count;
 
     *offset = pick(one_in(2) && near < room ? near : room);
-    count = 1 + pick(one_in(8) ? longest : 16);
+    count = 1 + pick(one_in(host->now.volumes[volume].sparse ? 3 : 8) ? longest : 16);
     if (count > room - *offset)
         count = room - *offset;
     *offset *= block_bytes;

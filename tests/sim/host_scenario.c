@@ -151,11 +151,24 @@ static void add_disks(void)
     }
 }
 
-/* Its map is in the daemon's memory. */
-static bool is_sparse(unsigned volume)
+static bool may_have_errors(void)
 {
-    return host->now.volumes[volume].sparse ||
-           (host->changing && host->then.volumes[volume].sparse);
+    return host->trouble == HOST_TROUBLE_SINGLE || host->trouble == HOST_TROUBLE_BEYOND;
+}
+
+/* The map of a sparse volume is in the daemon's memory. At the end it is written, if it can. */
+static void end_volume(unsigned volume, enum sim_end end)
+{
+    bool sparse =
+        host->now.volumes[volume].sparse || (host->changing && host->then.volumes[volume].sparse);
+    struct model *m = &host_models[volume];
+
+    if (end == SIM_POWER_CUT)
+        model_cut(m);
+    else if (sparse && (end == SIM_KILLED || may_have_errors()))
+        model_forgotten(m);
+    else if (end == SIM_KILLED)
+        model_killed(m);
 }
 
 static void end_machine(enum sim_end end)
@@ -167,16 +180,12 @@ static void end_machine(enum sim_end end)
     if (host->changing)
         host_keep_snapshot();
     for (unsigned i = 0; i < HOST_VOLUMES; i++)
-        if (host->now.volumes[i].there || (host->changing && host->then.volumes[i].there)) {
-            if (end == SIM_POWER_CUT)
-                model_cut(&host_models[i]);
-            else if (end == SIM_KILLED)
-                (is_sparse(i) ? model_forgotten : model_killed)(&host_models[i]);
-        }
+        if (host->now.volumes[i].there || (host->changing && host->then.volumes[i].there))
+            end_volume(i, end);
     if (end != SIM_STOPPED || host->trouble == HOST_TROUBLE_BEYOND) /* arrays may have failed */
         host_tear();
     if (!*sim->failure)
-        host_check(end == SIM_STOPPED && host->trouble <= HOST_TROUBLE_MEMBERS);
+        host_check(end == SIM_STOPPED && !may_have_errors());
 }
 
 static void run_host(const struct scenario_options *options)
