@@ -6,7 +6,8 @@ Disks, all in files of the same kind in DIR (default /dev/shm) and new for each 
   raw      ashlard: a raw volume         qemu       qemu-storage-daemon: qcow2 as qemu-img makes it
   sparse   ashlard: a sparse volume      qemu-ext   the same with our cluster size and subclusters
 Series alternate between them, so that a slow minute of the machine hits all alike. What is written first is all over the disk; rewrites and
-reads repeat its order. Prints medians of rates and of the server's CPU time per request, and medians of the rounds' own ratios.
+reads repeat its order. Prints medians of rates and of the server's CPU time per request, and medians of the rounds' own ratios: of rates, and
+(in brackets) of requests per CPU time, which a busy machine changes less.
 """
 import argparse
 import json
@@ -22,8 +23,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from compare import cpu_seconds, direct_works  # noqa: E402
 from host import Host, run, size  # noqa: E402
 
-DISK, SMALL_DISK = "2G", "512M"
-REQUESTS = {1: 8192, 32: 49152}  # of 4 KiB, by depth
+DISK, SMALL_DISK = "2G", "256M"
+REQUESTS = {1: 8192, 32: 32768}  # of 4 KiB, by depth
 
 
 class Disk:
@@ -134,7 +135,7 @@ def sequences(new, depth):
 
 def flushed(new, depth):
     with new(False, DISK) as d:
-        return {"4k first, flush every 32": d.fio("randwrite", "4k", depth, size=DISK, io_size="8M", fsync=32)}
+        return {"4k first, flush every 32": d.fio("randwrite", "4k", depth, size=DISK, io_size="32M" if depth > 1 else "8M", fsync=32)}
 
 
 def backed(new, depth):
@@ -148,7 +149,8 @@ def after_snapshot(new, depth):
         d.fio("write", "1M", 4, size=SMALL_DISK)
         d.snapshot()
         limits = {"size": SMALL_DISK, "io_size": "8M"}
-        return {"4k after a snapshot": d.fio("randwrite", "4k", depth, **limits), "4k after a snapshot, again": d.fio("randwrite", "4k", depth, **limits)}
+        return {"4k after a snapshot": d.fio("randwrite", "4k", depth, **limits),
+                "4k after a snapshot, again": d.fio("randwrite", "4k", depth, **limits)}
 
 
 SERIES = [scattered, sequences, flushed, backed, after_snapshot]
@@ -156,8 +158,9 @@ KEPT = [("4k first write", "4k rewrite"), ("4k over another", "4k over another, 
 
 
 def ratio(rounds, one, other):
-    """one, other: (disk, load)."""
-    return statistics.median(r[one[0]][one[1]][0] / r[other[0]][other[1]][0] for r in rounds)
+    """By rate and by CPU time; one, other: (disk, load)."""
+    pairs = [(r[one[0]][one[1]], r[other[0]][other[1]]) for r in rounds]
+    return f"{statistics.median(a[0] / b[0] for a, b in pairs):.2f} ({statistics.median(b[1] / max(a[1], 1e-9) for a, b in pairs):.2f})"
 
 
 def report(rounds):
@@ -166,11 +169,11 @@ def report(rounds):
         for i in range(len(DISKS)):
             rate, cpu = (statistics.median(r[i][load][k] for r in rounds) for k in (0, 1))
             cells.append(f"{rate:10.0f} {cpu * 1e6:6.1f}us")
-        ratios = "".join(f"{ratio(rounds, (1, load), (i, load)):12.2f}" for i in (0, 2, 3))
+        ratios = "".join(f"{ratio(rounds, (1, load), (i, load)):>14}" for i in (0, 2, 3))
         print(f"{load:28}" + "".join(f"{c:>20}" for c in cells) + ratios, flush=True)
     for what, of in KEPT:
         if what in rounds[0][0]:
-            kept = ", ".join(f"{d.name} {ratio(rounds, (i, what), (i, of)):.2f}" for i, d in enumerate(DISKS))
+            kept = ", ".join(f"{d.name} {ratio(rounds, (i, what), (i, of))}" for i, d in enumerate(DISKS))
             print(f"  of the rate of rewrites {what} keeps: {kept}", flush=True)
 
 
@@ -195,7 +198,7 @@ def main():
     with Host() as host:
         prepare(host)
         for depth in args.depths:
-            print(f"depth {depth:<22}" + "".join(f"{d.name:>20}" for d in DISKS) + "  sparse/raw        /qemu    /qemu-ext")
+            print(f"depth {depth:<22}" + "".join(f"{d.name:>20}" for d in DISKS) + "    sparse/raw         /qemu     /qemu-ext")
             for series in SERIES:
                 if args.only in series.__name__:
                     report([[series(lambda *a, d=d: d(host, *a), depth) for d in DISKS] for _ in range(args.rounds)])
