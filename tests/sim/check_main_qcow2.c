@@ -59,7 +59,7 @@ json_t *check_main_qcow2(const struct check_disk *file, const struct check_disk 
         json_array_append_new(disks, json_pack("{s:s, s:I}", "name", c.disks[i].name, "size_bytes",
                                          (json_int_t)c.disks[i].size_bytes));
         if (out)
-            write_disk(&c, i, backing, out);
+            write_disk(&c, i, c.backed ? backing : NULL, out);
     }
     result =
         json_pack("{s:s, s:b, s:b, s:I, s:o, s:s}", "file", file->name, "dirty", c.dirty, "backed",
