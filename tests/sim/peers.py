@@ -258,7 +258,9 @@ def check_image(image, directory, ours):
         snapshot = ["-l", f"snapshot.name={disk['name']}"] if number else []
         run("qemu-img", "convert", *snapshot, "-O", "raw", name, theirs)
         with open(theirs, "rb") as a, open(os.path.join(ours, f"{image['file']}.{number}.raw"), "rb") as b:
-            if a.read() != b.read():
+            a, b = a.read(), b.read()
+            both = min(len(a), len(b)) if number else None  # QEMU shows snapshots in the size of the disk as it is now
+            if a[:both] != b[:both]:
                 raise Disagreement(f"{image['file']}: QEMU reads something else from {disk['name'] or 'the disk'}")
 
 
