@@ -58,6 +58,7 @@ struct check_lvm_lv {
     char name[CHECK_LVM_NAME_BYTES], uuid[CHECK_LVM_UUID_BYTES];
     int vg;
     uint64_t extent_count;
+    bool unfinished;                       /* a tag of ours says so: nobody has been told of it */
     unsigned first_segment, segment_count; /* in check_lvm.segments */
 };
 

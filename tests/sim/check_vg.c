@@ -115,14 +115,20 @@ const char *check_vg_identify(struct check_lvm_vg *vg, const struct check_text *
     return vg->extent_bytes ? NULL : "the group's extent size";
 }
 
-static bool has_status(const struct check_text *t, unsigned section, const char *flag)
+static bool has_item(
+    const struct check_text *t, unsigned section, const char *key, const char *text)
 {
-    unsigned list = check_text_find(t, section, "status", CHECK_LIST);
+    unsigned list = check_text_find(t, section, key, CHECK_LIST);
 
     for (unsigned i = list ? t->nodes[list].first : 0; i; i = t->nodes[i].next)
-        if (check_text_is(t, i, flag))
+        if (check_text_is(t, i, text))
             return true;
     return false;
+}
+
+static bool has_status(const struct check_text *t, unsigned section, const char *flag)
+{
+    return has_item(t, section, "status", flag);
 }
 
 static void check_group(struct walk *w)
@@ -360,6 +366,7 @@ static void read_lvs(struct walk *w)
             problem(w, "an LV's name or id");
             continue;
         }
+        lv->unfinished = has_item(w->t, i, "tags", "ashlar.new");
         check_lv(w, lv, i);
         read_segments(w, lv, lvs, i);
         w->c->lv_count++;

@@ -42,6 +42,7 @@ static const struct {
     {admin_snapshot_create, 4},
     {admin_snapshot_delete, 2},
     {admin_snapshot_revert, 2},
+    {admin_overlay, 6},
 };
 
 void admin_open(struct admin *a)

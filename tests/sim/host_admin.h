@@ -57,7 +57,8 @@ admin_action admin_volume_create, admin_volume_resize, admin_volume_rename, admi
     admin_export_add, admin_export_remove;
 /* host_admin_sparse.c */
 admin_action admin_volume_create_sparse, admin_volume_clone, admin_volume_flatten,
-    admin_volume_compact, admin_snapshot_create, admin_snapshot_delete, admin_snapshot_revert;
+    admin_volume_compact, admin_snapshot_create, admin_snapshot_delete, admin_snapshot_revert,
+    admin_overlay;
 
 /* Volumes that are such, a bit each; parameters that name one. */
 uint32_t admin_volumes_that(bool (*fit)(const struct host_volume *v));

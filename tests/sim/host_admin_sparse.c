@@ -25,6 +25,11 @@ static bool is_sparse(const struct host_volume *v)
     return v->there && v->sparse;
 }
 
+static bool is_raw(const struct host_volume *v)
+{
+    return v->there && !v->sparse;
+}
+
 static bool is_clone(const struct host_volume *v)
 {
     return v->there && *v->origin;
@@ -237,4 +242,22 @@ bool admin_snapshot_revert(struct admin *a)
     done = admin_change(a, "snapshot.revert", with_snapshot((unsigned)slot, s), refusals);
     model_write_end(&host_models[slot], ticket, done, true);
     return true;
+}
+
+/* A snapshot of a raw volume, and its end. Guests see nothing of it: they go on, and what they have
+ * is what they had. */
+bool admin_overlay(struct admin *a)
+{
+    static admin_refusals taking = {ENOSPC, EBUSY}, ending = {ENOENT, EBUSY};
+    int slot = admin_choose(a, admin_volumes_that(is_raw));
+    json_t *params;
+
+    if (slot < 0)
+        return false;
+    params = admin_named((unsigned)slot);
+    if (host->layered & 1u << slot && sim_one_in(a->random, 2))
+        return admin_change(a, "volume.commit", params, ending);
+    host->layered |= 1u << slot;
+    json_object_set_new(params, "snapshot", json_string("s"));
+    return admin_change(a, "snapshot.create", params, taking);
 }

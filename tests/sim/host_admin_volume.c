@@ -92,7 +92,7 @@ static void resize(struct admin *a, unsigned slot, json_t *params)
     if (zeroes)
         ticket = model_write_begin(m, MODEL_ZEROS, to, from - to, NULL);
     done = admin_change(a, "volume.resize", params,
-        host->now.volumes[slot].sparse || host_has_clones(slot) ? refusals : raw_refusals);
+        host_has_image(slot) || host_has_clones(slot) ? refusals : raw_refusals);
     if (zeroes && (done || host->now.volumes[slot].size_bytes == from))
         model_write_end(m, ticket, done, false);
     if (done)

@@ -93,21 +93,57 @@ static bool open_image(struct host_disk *d, const struct host_volume *v, char *w
     }
     d->disk.at = read_image;
     host_disk_choose(d, 0);
-    return !d->image.backed || open_below(d, v, why);
+    return d->below || !d->image.backed || open_below(d, v, why);
+}
+
+static void choose_lv(struct host_disk *d, const struct check_lvm *c, int lv, const char *name)
+{
+    uint64_t extent_bytes = c->vgs[c->lvs[lv].vg].extent_bytes;
+
+    *d = (struct host_disk){.lvm = c, .lv = lv};
+    d->disk = (struct check_disk){name, c->lvs[lv].extent_count * extent_bytes, read_lv, d};
+}
+
+/* What lies over a raw volume; -1: nothing. */
+static int find_overlay(const struct check_lvm *c, const char *group, const char *volume)
+{
+    char name[2 * HOST_NAME];
+    int lv;
+
+    snprintf(name, sizeof name, "%s.overlay", volume);
+    lv = check_lvm_find(c, group, name);
+    return lv >= 0 && !c->lvs[lv].unfinished ? lv : -1;
+}
+
+/* The volume is below it then. */
+static bool open_overlay(struct host_disk *d, int lv, const struct host_volume *v, char *why)
+{
+    struct host_disk *below = calloc(1, sizeof *below);
+
+    if (!below) {
+        snprintf(why, HOST_WHY, "out of memory");
+        return false;
+    }
+    choose_lv(below, d->lvm, d->lv, v->name);
+    choose_lv(d, d->lvm, lv, v->name);
+    d->below = below;
+    return open_image(d, v, why);
 }
 
 bool host_disk_open(struct host_disk *d, const struct check_lvm *c, unsigned volume, char *why)
 {
     const struct host_volume *v = &host->now.volumes[volume];
-    const struct host_group *g = &host->now.groups[v->group];
+    const char *group = host->now.groups[v->group].name;
+    int lv = check_lvm_find(c, group, v->name), overlay = find_overlay(c, group, v->name);
 
-    *d = (struct host_disk){.lvm = c, .lv = check_lvm_find(c, g->name, v->name)};
-    if (d->lv < 0) {
+    *d = (struct host_disk){0};
+    if (lv < 0) {
         snprintf(why, HOST_WHY, "it is not there");
         return false;
     }
-    d->disk =
-        (struct check_disk){v->name, c->lvs[d->lv].extent_count * g->extent_bytes, read_lv, d};
+    choose_lv(d, c, lv, v->name);
+    if (overlay >= 0)
+        return open_overlay(d, overlay, v, why);
     return !v->sparse || open_image(d, v, why);
 }
 

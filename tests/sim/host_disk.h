@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Between two machines: what guests of a volume would read, past the daemon: LVM2 segments, and of
- * sparse volumes the image in them, held against the strict checker, and what is below a clone. */
+ * sparse volumes the image in them, held against the strict checker, and what is below a clone or
+ * an overlay. */
 #ifndef ASHLAR_TESTS_SIM_HOST_DISK_H
 #define ASHLAR_TESTS_SIM_HOST_DISK_H
 
@@ -11,12 +12,12 @@
 
 struct host_disk {
     struct check_disk disk;   /* what guests read */
-    struct check_qcow2 image; /* of a sparse volume */
+    struct check_qcow2 image; /* of a sparse volume, or an overlay */
     /* Below: its own. */
     const struct check_lvm *lvm;
     int lv;
     unsigned chosen;         /* of image.disks */
-    struct host_disk *below; /* NULL: no clone */
+    struct host_disk *below; /* NULL: no clone, no overlay */
 };
 
 /* The volume of `now`. False: why (HOST_WHY bytes). host_disk_close in either case; it stays where

@@ -110,7 +110,7 @@ static void judge(unsigned volume, const struct nbd_call *call, int rc)
     SIM_TRACE("guest: %s %s %llu+%u%s: %d", host->now.volumes[volume].name, names[call->type],
         (unsigned long long)call->offset, call->length,
         call->flags & NBD_CMD_FLAG_FUA ? " fua" : "", rc);
-    if (rc == -ENOSPC && host->now.volumes[volume].sparse && needs_space(call->type))
+    if (rc == -ENOSPC && host_has_image(volume) && needs_space(call->type))
         return;
     if (rc == 0 || ((rc == -ENOTCONN || rc == -ESHUTDOWN) && volumes[volume].withdrawn) ||
         trouble_excuses(volume, rc))

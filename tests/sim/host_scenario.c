@@ -159,8 +159,7 @@ static bool may_have_errors(void)
 /* The map of a sparse volume is in the daemon's memory. At the end it is written, if it can. */
 static void end_volume(unsigned volume, enum sim_end end)
 {
-    bool sparse =
-        host->now.volumes[volume].sparse || (host->changing && host->then.volumes[volume].sparse);
+    bool sparse = host_has_image(volume) || (host->changing && host->then.volumes[volume].sparse);
     struct model *m = &host_models[volume];
 
     if (end == SIM_POWER_CUT)

@@ -226,10 +226,16 @@ void host_tear(void)
     }
 }
 
+bool host_has_image(unsigned volume)
+{
+    return host->now.volumes[volume].sparse || (host->layered & 1u << volume);
+}
+
 void host_begin_volume(unsigned volume, uint64_t size_bytes)
 {
     model_init(&host_models[volume], ++host->contents, size_bytes, MODEL_START_ZEROS);
     host->unpinned &= ~(1u << volume);
+    host->layered &= ~(1u << volume);
 }
 
 void host_begin_clone(unsigned volume, unsigned origin, int snapshot)

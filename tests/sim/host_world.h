@@ -113,6 +113,7 @@ struct host_world {
     uint32_t carrying; /* disks that have ever been used: something may stand on them */
     uint32_t spoilt;   /* groups of which one copy of the metadata has been spoilt, a bit each */
     bool unsaved;      /* the last change may not be remembered */
+    uint32_t layered;  /* raw volumes that have had a snapshot, and may have it: a bit each */
     uint32_t unpinned; /* volumes whose models are, a bit each */
     bool changing;     /* `then` has been asked for and not been answered */
 };
@@ -141,6 +142,8 @@ void host_loosen(unsigned array);
 /* A machine has ended in the middle of things: where parity may not fit, members that are not there
  * take with them what was being written (docs/formats.md). */
 void host_tear(void);
+/* It has, or may have, an image that takes what is written. */
+bool host_has_image(unsigned volume);
 /* What the volume will hold when it has been made: zeros; what another one, or a snapshot, does. */
 void host_begin_volume(unsigned volume, uint64_t size_bytes);
 void host_begin_clone(unsigned volume, unsigned origin, int snapshot);
