@@ -332,10 +332,10 @@ static struct catalog_image *new_entry(
 
 void images_drop(struct daemon *d, struct catalog_image *i)
 {
-    image_close(i);
     catalog_view_begin(d);
     list_remove(&i->link);
     catalog_view_end(d);
+    image_close(i);
     free(i);
 }
 

@@ -172,18 +172,18 @@ int overlay_revert(struct catalog_image *i, bool dry, struct error *err)
 /* It is empty, and so it stays. */
 static int take_away(struct catalog_image *i, struct error *err)
 {
+    struct daemon *d = i->daemon;
+    struct catalog_vg *v = i->vg;
     struct lv *lv = i->lv;
     struct error why = {0};
-    int rc = exports_switch(i->daemon, i->target, qcow2_blockdev(i->q), i->below, err);
+    int rc = exports_switch(d, i->target, qcow2_blockdev(i->q), i->below, err);
 
     if (rc)
         return rc;
-    image_close(i);
+    images_drop(d, i);
     rc = lv_remove(lv, 0, err);
-    if (rc == 0)
-        images_drop(i->daemon, i);
-    else if (image_open(i, &why) || put_over(i->daemon, i, &why))
-        log_error("volume %s: its overlay is not in use again: %s", i->target, why.text);
+    if (rc && (images_add(d, v, lv, &why) || put_over(d, images_find(d, lv), &why)))
+        log_error("overlay %s is not in use again: %s", lv_name(lv), why.text);
     return rc;
 }
 

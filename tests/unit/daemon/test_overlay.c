@@ -103,6 +103,7 @@ static void wait_gone(struct overlaid *o)
 {
     while (overlay(o))
         co_sleep_ns(1000000);
+    overlays_stop(&o->f->daemon);
 }
 
 static void life(struct fixture *f)
