@@ -189,15 +189,20 @@ static int own_table(struct qcow2 *q, unsigned index)
     struct l1_slot *slot = &q->map.slots[index];
     struct l2_table *t = NULL;
     uint64_t cluster, count;
-    bool fresh;
+    bool fresh, is_there;
     int rc = clusters_reserve(q, 1);
 
     if (!rc)
         rc = clusters_take(q, 1, &cluster, &count, &fresh);
     if (rc)
         return rc;
-    table_evict(q);
-    t = table_new(q, index);
+    spin_lock(&shard->lock);
+    is_there = slot->word;
+    spin_unlock(&shard->lock);
+    if (!is_there) { /* else no room is needed: the very table might be evicted, again and again */
+        table_evict(q);
+        t = table_new(q, index);
+    }
     spin_lock(&shard->lock);
     if (t && !slot->word && !slot->table) {
         give_place(q, slot, t, cluster);
@@ -215,7 +220,7 @@ static int own_table(struct qcow2 *q, unsigned index)
         clusters_keep_more(q, 1); /* a layout would have to move it */
     if (t)
         table_free(t);
-    else if (count)
+    else if (count && !is_there)
         return -ENOMEM;
     return 0;
 }
