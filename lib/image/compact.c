@@ -230,6 +230,8 @@ static int forget_blocks(struct qcow2 *q, uint64_t first)
                 q->file, none, q->header.reftable_offset + 8 * i, sizeof none, 0);
     if (!rc)
         rc = blockdev_flush(q->file);
+    if (rc)
+        atomic_store(&q->broken, true); /* nobody knows which of them the disk still has */
     for (uint64_t i = first; !rc && i < q->clusters.block_count; i++) {
         struct refblock *b = q->clusters.blocks[i];
 
