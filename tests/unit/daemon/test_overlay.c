@@ -7,6 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block/fault.h"
+#include "block/member.h"
+#include "exports.h"
 #include "fixture.h"
 #include "groups.h"
 #include "images.h"
@@ -250,6 +253,27 @@ static void refused(struct fixture *f)
     end(&o);
 }
 
+/* What was written to the former is durable there, or all stays as it is. */
+static void flushed_before_a_switch(struct fixture *f)
+{
+    struct fault_rule broken = {.kind = BLOCK_FLUSH, .error = -EIO};
+    struct fault_record records[4] = {0};
+    struct blockdev *memory, *from, *to;
+    unsigned count;
+
+    CU_ASSERT_EQUAL_FATAL(member_memory("memory", MIB, 512, &memory), 0);
+    CU_ASSERT_EQUAL_FATAL(fault_create(memory, &from), 0);
+    CU_ASSERT_EQUAL_FATAL(member_memory("to", MIB, 512, &to), 0);
+    CU_ASSERT_EQUAL(exports_switch(&f->daemon, "vg/raw", from, to, &err), 0);
+    count = fault_log(from, records, 4);
+    CU_ASSERT(count > 0 && count <= 4);
+    CU_ASSERT_EQUAL(records[count ? count - 1 : 0].kind, BLOCK_FLUSH);
+    fault_add(from, &broken);
+    CU_ASSERT_EQUAL(exports_switch(&f->daemon, "vg/raw", from, to, &err), -EIO);
+    blockdev_close(from);
+    blockdev_close(to);
+}
+
 #define IN_DAEMON(name)                                                                            \
     static void test_##name(void)                                                                  \
     {                                                                                              \
@@ -261,6 +285,7 @@ IN_DAEMON(half_reverted)
 IN_DAEMON(closed_while_committing)
 IN_DAEMON(unusable)
 IN_DAEMON(refused)
+IN_DAEMON(flushed_before_a_switch)
 
 CU_TestInfo overlay_tests[] = {
     {"life", test_life},
@@ -269,5 +294,6 @@ CU_TestInfo overlay_tests[] = {
     {"closed_while_committing", test_closed_while_committing},
     {"unusable", test_unusable},
     {"refused", test_refused},
+    {"flushed_before_a_switch", test_flushed_before_a_switch},
     CU_TEST_INFO_NULL,
 };
