@@ -393,6 +393,14 @@ int commit_locked(struct qcow2 *q, bool all)
     return rc;
 }
 
+void image_relieve(struct qcow2 *q)
+{
+    if (atomic_load_explicit(&q->map.tables, memory_order_relaxed) / 2 >
+            atomic_load_explicit(&q->map.tables_max, memory_order_relaxed) &&
+        atomic_load(&q->map.state) == MAP_CHANGED)
+        image_commit(q);
+}
+
 int image_commit(struct qcow2 *q)
 {
     int rc;

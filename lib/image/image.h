@@ -104,7 +104,8 @@ struct clusters {
 
 struct space {
     struct spinlock lock;
-    struct list waiters;         /* writes */
+    struct list waiters;         /* writes that have not been told to try again */
+    unsigned waiting;            /* those, and who has been told but not run yet */
     _Atomic uint64_t generation; /* goes up when there may be more room */
     bool growing;                /* a coroutine sees to it */
     _Atomic uint64_t reserve;    /* clusters wanted beyond what is wanted ahead */
@@ -315,6 +316,9 @@ int clusters_extend(struct qcow2 *q, uint64_t file_bytes);
 /* commit.c */
 /* All that was changed before the call is durable after it. */
 int image_commit(struct qcow2 *q);
+/* After a change: commits where guests never do, so that changed tables do not fill the memory.
+ * What fails is tried again by a flush. */
+void image_relieve(struct qcow2 *q);
 /* The same under `control`; `all`: refcounts too that only went down. */
 int commit_locked(struct qcow2 *q, bool all);
 /* mark.c: the header says that the image is in use (and bitmaps are out of date). Quick when it

@@ -14,7 +14,8 @@
 #define RETRY_NS 1000000000 /* the owner has nothing: asked again after so long, or when told */
 
 struct space_waiter {
-    struct list link;
+    struct list link; /* in space.waiters, until it is told */
+    bool listed;
     struct co_event more;
 };
 
@@ -29,14 +30,25 @@ void space_init(struct qcow2 *q)
     co_event_set(&s->idle);
 }
 
+/* Under the lock. Who is told waits no more, even if it has not come to run yet. */
+static void tell_all(struct space *s)
+{
+    list_for_each_safe (it, &s->waiters) {
+        struct space_waiter *w = container_of(it, struct space_waiter, link);
+
+        list_remove(&w->link);
+        w->listed = false;
+        co_event_set(&w->more);
+    }
+}
+
 void space_wake(struct qcow2 *q)
 {
     struct space *s = &q->space;
 
     spin_lock(&s->lock);
     atomic_fetch_add(&s->generation, 1);
-    list_for_each (it, &s->waiters)
-        co_event_set(&container_of(it, struct space_waiter, link)->more);
+    tell_all(s);
     spin_unlock(&s->lock);
 }
 
@@ -45,7 +57,7 @@ static void set_starving(struct qcow2 *q, bool starving)
     bool told;
 
     spin_lock(&q->space.lock);
-    starving = starving && !list_empty(&q->space.waiters);
+    starving = starving && q->space.waiting;
     told = q->space.starving == starving;
     q->space.starving = starving;
     spin_unlock(&q->space.lock);
@@ -65,6 +77,17 @@ static uint64_t most_bytes(const struct qcow2 *q, uint64_t table_bytes)
     return all << q->g.cluster_bits;
 }
 
+static bool is_waited_for(struct qcow2 *q)
+{
+    bool yes;
+
+    spin_lock(&q->space.lock);
+    yes = q->space.waiting;
+    spin_unlock(&q->space.lock);
+    return yes;
+}
+
+/* Who has not been told that there may be more room. */
 static bool has_waiters(struct qcow2 *q)
 {
     bool yes;
@@ -142,7 +165,7 @@ static bool may_end(struct qcow2 *q)
     bool yes;
 
     spin_lock(&q->space.lock);
-    yes = list_empty(&q->space.waiters) || atomic_load(&q->closing);
+    yes = !q->space.waiting || atomic_load(&q->closing);
     if (yes)
         end_growing(q);
     spin_unlock(&q->space.lock);
@@ -160,7 +183,7 @@ static void grow_while_wanted(struct qcow2 *q)
         set_starving(q, rc);
         if (rc)
             co_event_wait_until(&q->space.kick, rt_now_ns() + RETRY_NS);
-        if (rc && !has_waiters(q))
+        if (rc && !is_waited_for(q))
             break;
     }
     set_starving(q, false);
@@ -225,8 +248,10 @@ int space_wait(struct qcow2 *q, uint64_t generation, uint64_t due_ns)
     if (list_empty(&s->waiters)) /* what was wanted ahead is needed now */
         co_event_set(&s->kick);
     list_append(&s->waiters, &w.link);
+    w.listed = true;
+    s->waiting++;
     if (atomic_load(&s->generation) != generation)
-        co_event_set(&w.more);
+        tell_all(s);
     spin_unlock(&s->lock);
     begin_growing(q);
     if (atomic_load(&q->map.state) == MAP_CHANGED) /* what was freed comes back after a commit */
@@ -234,7 +259,9 @@ int space_wait(struct qcow2 *q, uint64_t generation, uint64_t due_ns)
     if (!rc)
         woken = co_event_wait_until(&w.more, due_ns);
     spin_lock(&s->lock);
-    list_remove(&w.link);
+    if (w.listed)
+        list_remove(&w.link);
+    s->waiting--;
     spin_unlock(&s->lock);
     return rc ? rc : woken ? 0 : -ENOSPC;
 }

@@ -170,5 +170,6 @@ int image_write(struct blockdev *d, const struct iovec *iov, int iov_count, uint
     }
     if (!rc && flags & BLOCK_FUA && is_volatile(q))
         rc = blockdev_flush(d);
+    image_relieve(q);
     return rc;
 }

@@ -215,6 +215,7 @@ static int zero_either(struct zeroing *z, uint64_t offset, uint64_t length, unsi
         if (!rc && !done)
             rc = zero(z, offset, length, flags);
     } while (rc == -EAGAIN);
+    image_relieve(z->q);
     return rc;
 }
 

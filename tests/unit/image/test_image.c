@@ -382,7 +382,36 @@ static void test_failed_and_committed_again(void)
     run_in_rt(failed_and_committed_again);
 }
 
+/* A guest that never flushes, all over a disk of many tables. */
+static void never_flushed(void)
+{
+    struct qcow2_plan plan = {.size_bytes = DISK_BYTES, .cluster_bits = 9, .standard_l2 = true};
+    struct scene s = {.plan = plan};
+    struct qcow2_status status;
+    struct error err = {0};
+    uint8_t buf[512] = {1};
+
+    CU_ASSERT_EQUAL(member_memory("file", FILE_BYTES, 512, &s.file), 0);
+    CU_ASSERT_EQUAL(qcow2_format(s.file, &plan, &err), 0);
+    open_image(&s);
+    qcow2_status(s.q, &status);
+    uint64_t before = status.map_bytes;
+    for (uint64_t at = 0; at < DISK_BYTES; at += 32768) /* a table each */
+        CU_ASSERT_EQUAL(blockdev_write(qcow2_blockdev(s.q), buf, at, 512, 0), 0);
+    qcow2_status(s.q, &status);
+    CU_ASSERT_TRUE(status.map_bytes < before + DISK_BYTES / 32768 / 2 * 512);
+    CU_ASSERT_EQUAL(qcow2_close(s.q), 0);
+    check(&s);
+    blockdev_close(s.file);
+}
+
+static void test_never_flushed(void)
+{
+    run_in_rt(never_flushed);
+}
+
 CU_TestInfo image_tests[] = {{"guests on images of all formats", test_all_formats},
     {"flattened under guests", test_all_flattened},
     {"repaired by what is durable", test_repaired_by_what_is_durable},
-    {"failed and committed again", test_failed_and_committed_again}, CU_TEST_INFO_NULL};
+    {"failed and committed again", test_failed_and_committed_again},
+    {"never flushed", test_never_flushed}, CU_TEST_INFO_NULL};
