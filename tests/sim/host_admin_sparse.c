@@ -80,6 +80,7 @@ bool admin_volume_create_sparse(struct admin *a)
         .size_bytes = admin_sparse_size(a)};
     host_name('v', v->name);
     host_begin_volume((unsigned)slot, v->size_bytes);
+    host_models[slot].failed_linger = true;
     return admin_change(a, "volume.create",
         json_pack("{s:s, s:s, s:s, s:I, s:I}", "vg", host->now.groups[group].name, "name", v->name,
             "format", "sparse", "size_bytes", (json_int_t)v->size_bytes, "cluster_bytes",

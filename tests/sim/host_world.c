@@ -245,6 +245,7 @@ void host_begin_clone(unsigned volume, unsigned origin, int snapshot)
         snapshot < 0 ? &host_models[origin] : host_snapshot_model(origin, &v->snapshots[snapshot]);
 
     model_fork(&host_models[volume], from, ++host->contents << 16);
+    host_models[volume].failed_linger = true;
     host->unpinned &= ~(1u << volume);
     if (snapshot < 0)
         host->unpinned |= (host->unpinned >> origin & 1u) << volume;

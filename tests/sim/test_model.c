@@ -540,6 +540,53 @@ static void begin_history(struct history *h, uint64_t seed, bool all_kinds)
     oracle_init(&h->oracle);
 }
 
+/* What a snapshot was read as does not change with the device; nor the other way round. */
+static void test_forks_go_on_by_themselves(void)
+{
+    uint32_t begun;
+
+    start();
+    write_one(1);
+    begun = model_read_begin(&model);
+    model_fork(&scratch, &model, 1000);
+    model_read_failed(&model, begun);
+    write_one(2);
+    CU_ASSERT(gives(2));
+    CU_ASSERT_EQUAL(model_read_check(&scratch, begun, contents[1], 0, SECTOR, why), MODEL_GOOD);
+    model_write_end(
+        &scratch, model_write_begin(&scratch, MODEL_DATA, 0, SECTOR, contents[3]), true, true);
+    CU_ASSERT(!gives(3));
+    CU_ASSERT_NOT_EQUAL(model_check_image(&scratch, contents[2], 0, SECTOR, why), MODEL_GOOD);
+    CU_ASSERT_EQUAL(model_check_image(&scratch, contents[3], 0, SECTOR, why), MODEL_GOOD);
+}
+
+/* That value, then zeros. */
+static const char *four(unsigned value)
+{
+    static char sectors[4 * SECTOR];
+
+    memcpy(sectors, contents[value], SECTOR);
+    return sectors;
+}
+
+static void test_going_back_is_as_before_or_as_then(void)
+{
+    unsigned ticket;
+
+    start();
+    write_one(1);
+    model_init(&scratch, 3, 4 * SECTOR, MODEL_START_ZEROS);
+    model_write_end(&scratch, model_copy_begin(&scratch, 0, 4 * SECTOR, four(1)), true, true);
+    write_one(2);
+    flush();
+    ticket = model_copy_model_begin(&model, &scratch);
+    CU_ASSERT_EQUAL(model_check_image(&model, contents[2], 0, SECTOR, why), MODEL_GOOD);
+    CU_ASSERT_EQUAL(model_check_image(&model, contents[1], 0, SECTOR, why), MODEL_GOOD);
+    model_write_end(&model, ticket, true, true);
+    CU_ASSERT(!gives(2));
+    CU_ASSERT(gives(1));
+}
+
 static void run_histories(bool all_kinds)
 {
     disagreements = 0;
@@ -588,6 +635,8 @@ static CU_TestInfo tests[] = {
     {"resizing with writes not flushed", test_resize_and_flush},
     {"discard", test_discard},
     {"many versions melt", test_many_versions_melt},
+    {"forks go on by themselves", test_forks_go_on_by_themselves},
+    {"going back", test_going_back_is_as_before_or_as_then},
     {"histories of data", test_histories_of_data},
     {"histories of all kinds", test_histories_of_all_kinds},
     CU_TEST_INFO_NULL,
