@@ -91,9 +91,7 @@ bool admin_volume_create_sparse(struct admin *a)
 /* A snapshot that is to be cloned; -1: the volume itself. */
 static int some_snapshot(struct admin *a, const struct host_volume *v)
 {
-    unsigned i = (unsigned)sim_below(a->random, v->snapshot_count + 1);
-
-    return i < v->snapshot_count && v->snapshots[i].known ? (int)i : -1;
+    return sim_one_in(a->random, 4) ? -1 : admin_choose(a, ways_back(v));
 }
 
 static void set_origin(struct host_volume *clone, const struct host_volume *v, int snapshot)
@@ -122,10 +120,20 @@ static bool clone_it(struct admin *a, unsigned slot, unsigned origin, int snapsh
     return done;
 }
 
+/* Rather one with snapshots: there are few. */
+static int choose_origin(struct admin *a)
+{
+    uint32_t with_snapshots = admin_volumes_that(can_go_back);
+
+    if (with_snapshots && !sim_one_in(a->random, 4))
+        return admin_choose(a, with_snapshots);
+    return admin_choose(a, admin_volumes_that(admin_volume_is_there));
+}
+
 bool admin_volume_clone(struct admin *a)
 {
     int slot = admin_choose(a, admin_volumes_that(admin_volume_is_absent));
-    int origin = admin_choose(a, admin_volumes_that(admin_volume_is_there)), snapshot;
+    int origin = choose_origin(a), snapshot;
     struct host_volume *clone = &host->then.volumes[slot < 0 ? 0 : slot];
     const struct host_volume *v = &host->now.volumes[origin < 0 ? 0 : origin];
     const char *group = host->now.groups[v->group].name;
