@@ -385,7 +385,8 @@ int images_sweep(struct catalog_vg *v, struct error *err)
     return rc;
 }
 
-/* Entries for those that have none. */
+/* Entries for those that have none. What is not whole gets none: opened, it could not be removed
+ * any more. */
 static int note_images(struct daemon *d, struct catalog_vg *v)
 {
     struct vg_status *s = vg_status(v->vg);
@@ -394,7 +395,8 @@ static int note_images(struct daemon *d, struct catalog_vg *v)
     for (unsigned k = 0; rc == 0 && k < s->lv_count; k++) {
         struct lv *lv = s->lvs[k].lv;
 
-        if (lv_has_tag(lv, IMAGE_TAG) && !images_find(d, lv) && !new_entry(d, v, lv, s))
+        if (lv_has_tag(lv, IMAGE_TAG) && !lv_has_tag(lv, IMAGE_TAG_NEW) && !images_find(d, lv) &&
+            !new_entry(d, v, lv, s))
             rc = -ENOMEM;
     }
     if (s)
