@@ -125,6 +125,8 @@ static int read_table(struct qcow2 *q, struct l2_table *t, uint64_t word)
 {
     int rc;
 
+    if (atomic_load(&q->broken)) /* its place may be one that was never written */
+        return -EIO;
     if (qcow2_l1_entry_fault(&q->g, word, q->file->size_bytes)) {
         image_corrupt(q);
         return -EIO;
