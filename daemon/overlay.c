@@ -72,6 +72,21 @@ static int make_plan(
     return rc;
 }
 
+/* What may be in the way: of an overlay that could be neither made nor removed again. The catalog
+ * knows those that are in use, or may be. */
+static int sweep(struct daemon *d, struct catalog_vg *v, struct lv *raw, struct error *err)
+{
+    char name[LVM_NAME_CHARS + sizeof NAME_SUFFIX];
+    struct lv *left;
+    int rc = images_sweep(v, err);
+
+    snprintf(name, sizeof name, "%s" NAME_SUFFIX, lv_name(raw));
+    left = rc ? NULL : vg_find_lv(v->vg, name);
+    if (!left || !lv_find_tag(left, IMAGE_TAG_OVERLAY) || images_find(d, left))
+        return rc;
+    return lv_remove(left, 0, err);
+}
+
 static int make_volume(struct catalog_vg *v, struct lv *raw, const char *snapshot,
     const struct overlay_plan *p, unsigned flags, struct lv **lv, struct error *err)
 {
@@ -109,6 +124,8 @@ int overlay_create(struct daemon *d, struct catalog_vg *v, struct lv *raw, const
 
     if (rc == 0)
         rc = make_plan(v, raw, &p, err);
+    if (rc == 0 && !dry)
+        rc = sweep(d, v, raw, err);
     if (rc == 0)
         rc = make_volume(v, raw, snapshot, &p, dry ? VG_DRY_RUN : 0, &lv, err);
     if (rc || dry)

@@ -209,6 +209,27 @@ static void closed_while_committing(struct fixture *f)
     end(&o);
 }
 
+/* What could be neither made nor removed again is not in the way of the next one. */
+static void left_behind(struct fixture *f)
+{
+    const char *const new[] = {IMAGE_TAG, IMAGE_TAG_NEW}, *const whole[] = {
+                                                              IMAGE_TAG, IMAGE_TAG_OVERLAY "s0"};
+    struct overlaid o;
+    struct lv *lv;
+    uint64_t job;
+
+    begin(&o, f);
+    CU_ASSERT_EQUAL(lv_create(o.v->vg, "raw.overlay", MIB, new, 2, 0, &lv, &err), 0);
+    CU_ASSERT_EQUAL(snapshot(&o, "s1"), 0);
+    CU_ASSERT_PTR_NOT_NULL(overlay(&o));
+    CU_ASSERT_EQUAL(overlay_commit(overlay(&o), false, &job, &err), 0);
+    wait_gone(&o);
+    CU_ASSERT_EQUAL(lv_create(o.v->vg, "raw.overlay", MIB, whole, 2, 0, &lv, &err), 0);
+    CU_ASSERT_EQUAL(snapshot(&o, "s2"), 0);
+    CU_ASSERT_PTR_NOT_NULL(overlay(&o));
+    end(&o);
+}
+
 /* Guests do not see the raw volume instead. */
 static void unusable(struct fixture *f)
 {
@@ -286,6 +307,7 @@ IN_DAEMON(closed_while_committing)
 IN_DAEMON(unusable)
 IN_DAEMON(refused)
 IN_DAEMON(flushed_before_a_switch)
+IN_DAEMON(left_behind)
 
 CU_TestInfo overlay_tests[] = {
     {"life", test_life},
@@ -295,5 +317,6 @@ CU_TestInfo overlay_tests[] = {
     {"unusable", test_unusable},
     {"refused", test_refused},
     {"flushed_before_a_switch", test_flushed_before_a_switch},
+    {"left_behind", test_left_behind},
     CU_TEST_INFO_NULL,
 };
