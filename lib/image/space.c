@@ -172,6 +172,18 @@ static bool may_end(struct qcow2 *q)
     return yes;
 }
 
+/* So much as lets somebody go on, where there is no room for a proper step: a cluster, and its
+ * refcount block. */
+static uint64_t least_bytes(struct qcow2 *q)
+{
+    uint64_t count;
+
+    spin_lock(&q->clusters.lock);
+    count = q->clusters.count;
+    spin_unlock(&q->clusters.lock);
+    return (count + 2) << q->g.cluster_bits;
+}
+
 static void grow_while_wanted(struct qcow2 *q)
 {
     uint64_t bytes;
@@ -180,6 +192,8 @@ static void grow_while_wanted(struct qcow2 *q)
     while (!atomic_load(&q->closing) && (bytes = wanted_bytes(q))) {
         co_event_clear(&q->space.kick);
         rc = grow_once(q, bytes);
+        if (rc == -ENOSPC && is_waited_for(q))
+            rc = grow_once(q, least_bytes(q));
         set_starving(q, rc);
         if (rc)
             co_event_wait_until(&q->space.kick, rt_now_ns() + RETRY_NS);

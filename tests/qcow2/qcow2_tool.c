@@ -347,8 +347,8 @@ static int open_image(unsigned i, struct error *err)
         .discard = program.discard,
         .snapshot = i ? NULL : program.snapshot,
     };
-    int rc = member_open(
-        colon ? colon + 1 : path, read_only ? MEMBER_READ_ONLY : 0, &program.files[i], err);
+    int rc = member_open(colon ? colon + 1 : path, read_only ? MEMBER_READ_ONLY | MEMBER_PADDED : 0,
+        &program.files[i], err);
 
     if (rc < 0 || raw)
         return rc;
