@@ -347,17 +347,16 @@ static int read_below(const struct allocation *a, bool *zero)
 }
 
 /*
- * Zeros are to be filled in where there was data until a zeroing left the place to the entry:
- * writes of that data may be under way still, and must not land on the zeros. settled: zeroings of
- * before have been waited out.
+ * Something is to be written where there was data until a zeroing left the place to the entry:
+ * writes of that data may be under way still, and must not land on what comes after the zeroing.
+ * settled: zeroings of before have been waited out.
  */
 static bool is_unsettled(
     const struct allocation *a, const struct map_piece *piece, uint64_t *settled)
 {
     uint64_t kept = atomic_load(&a->q->map.kept);
-    bool ends = a->start < a->offset || a->offset + a->length < a->end;
 
-    if (!a->kept || !ends || piece->kind != QCOW2_READS_ZERO || kept == *settled)
+    if (!a->kept || piece->kind != QCOW2_READS_ZERO || kept == *settled)
         return false;
     *settled = kept;
     return true;
