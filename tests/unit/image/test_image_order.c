@@ -347,6 +347,31 @@ static void backing_by_volume(void)
     {                                                                                              \
         run_in_rt(name);                                                                           \
     }
+/* A write is under way when its cluster is zeroed, keeping its place; it must not land on what is
+ * written there afterwards. */
+static void writes_before_a_zeroing(void)
+{
+    struct task before, after;
+    struct rig r;
+
+    begin(&r, 64 * CLUSTER, false);
+    CU_ASSERT_EQUAL(rig_write(&r, 3 * CLUSTER, CLUSTER, 1), 0);
+    CU_ASSERT_EQUAL(blockdev_flush(r.disk), 0);
+    hold(&r, BLOCK_WRITE, host_of(&r, 3), CLUSTER);
+    task_start(&before, &r, BLOCK_WRITE, 3 * CLUSTER, CLUSTER, 2);
+    fault_wait_held(r.file, 1);
+    fault_clear(r.file);
+    CU_ASSERT_EQUAL(blockdev_write_zeroes(r.disk, 3 * CLUSTER, CLUSTER, 0), 0);
+    CU_ASSERT(rig_reads(&r, 3 * CLUSTER, CLUSTER, 0));
+    task_start(&after, &r, BLOCK_WRITE, 3 * CLUSTER, CLUSTER, 3);
+    CU_ASSERT_FALSE(task_has_ended(&after));
+    fault_release(r.file);
+    CU_ASSERT_EQUAL(task_end(&before), 0);
+    CU_ASSERT_EQUAL(task_end(&after), 0);
+    CU_ASSERT(rig_reads(&r, 3 * CLUSTER, CLUSTER, 3));
+    end(&r);
+}
+
 RULE(marked)
 RULE(data_before_map)
 RULE(quiet_between_flushes)
@@ -356,6 +381,7 @@ RULE(reuse_after_readers)
 RULE(no_half_tables)
 RULE(reads_go_on)
 RULE(backing_by_volume)
+RULE(writes_before_a_zeroing)
 
 CU_TestInfo image_order_tests[] = {
     {"in use is durable before anything is taken", test_marked},
@@ -367,5 +393,6 @@ CU_TestInfo image_order_tests[] = {
     {"space for metadata is accounted before a mapping is published", test_no_half_tables},
     {"reads wait for no writer", test_reads_go_on},
     {"backing by volume only", test_backing_by_volume},
+    {"writes of before a zeroing do not land after it", test_writes_before_a_zeroing},
     CU_TEST_INFO_NULL,
 };
