@@ -30,8 +30,7 @@ void clusters_dirty(struct qcow2 *q, uint64_t number, uint64_t offset, uint64_t 
 }
 
 /* Reserved by making room before anything is changed: what is reserved and dropped by several at
- * once is covered by the most that can be under way. */
-#define FREED_SPARE 4096
+ * once is covered by FREED_SPARE, the most that can be under way. */
 
 int clusters_reserve(struct qcow2 *q, unsigned references)
 {
@@ -71,16 +70,10 @@ void clusters_drop(struct qcow2 *q, uint64_t cluster, uint64_t count)
 
 void clusters_drop_entry(struct qcow2 *q, struct qcow2_entry e)
 {
-    uint64_t offset, length;
+    uint64_t first, count = qcow2_entry_clusters(&q->g, e, &first);
 
-    if (e.word & QCOW2_COMPRESSED) {
-        qcow2_entry_packed(&q->g, e, &offset, &length);
-        for (uint64_t i = offset >> q->g.cluster_bits;
-             i <= (offset + length - 1) >> q->g.cluster_bits; i++)
-            clusters_drop(q, i, 1);
-    } else if (e.word & QCOW2_OFFSET_MASK) {
-        clusters_drop(q, (e.word & QCOW2_OFFSET_MASK) >> q->g.cluster_bits, 1);
-    }
+    if (count)
+        clusters_drop(q, first, count);
 }
 
 /* Under the lock. */
@@ -96,16 +89,11 @@ static int count(struct qcow2 *q, uint64_t cluster, int by)
 
 static int count_up(struct qcow2 *q, struct qcow2_entry e)
 {
-    uint64_t offset = e.word & QCOW2_OFFSET_MASK, length = 1;
+    uint64_t first, n = qcow2_entry_clusters(&q->g, e, &first);
     int rc = 0;
 
-    if (e.word & QCOW2_COMPRESSED)
-        qcow2_entry_packed(&q->g, e, &offset, &length);
-    else if (!offset)
-        return 0;
-    for (uint64_t i = offset >> q->g.cluster_bits;
-         !rc && i <= (offset + length - 1) >> q->g.cluster_bits; i++)
-        rc = count(q, i, 1);
+    for (uint64_t i = 0; !rc && i < n; i++)
+        rc = count(q, first + i, 1);
     return rc;
 }
 

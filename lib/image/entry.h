@@ -105,6 +105,20 @@ static inline void qcow2_entry_packed(
     *length = sectors * 512 - *offset % 512;
 }
 
+/* The clusters that it refers to: how many, from *first on; 0: none. */
+static inline uint64_t qcow2_entry_clusters(
+    const struct qcow2_geometry *g, struct qcow2_entry e, uint64_t *first)
+{
+    uint64_t offset = e.word & QCOW2_OFFSET_MASK, length = 1;
+
+    if (e.word & QCOW2_COMPRESSED)
+        qcow2_entry_packed(g, e, &offset, &length);
+    else if (!offset)
+        return 0;
+    *first = offset >> g->cluster_bits;
+    return ((offset + length - 1) >> g->cluster_bits) - *first + 1;
+}
+
 static inline uint64_t qcow2_packed_word(
     const struct qcow2_geometry *g, uint64_t offset, uint64_t length)
 {

@@ -28,15 +28,7 @@ int freed_add(struct freed *f, uint64_t cluster, uint64_t count)
 
 int freed_add_entry(const struct qcow2 *q, struct freed *f, struct qcow2_entry e)
 {
-    uint64_t offset = e.word & QCOW2_OFFSET_MASK, length = 1;
-    int rc = 0;
+    uint64_t first, count = qcow2_entry_clusters(&q->g, e, &first);
 
-    if (e.word & QCOW2_COMPRESSED)
-        qcow2_entry_packed(&q->g, e, &offset, &length);
-    else if (!offset)
-        return 0;
-    for (uint64_t i = offset >> q->g.cluster_bits;
-         !rc && i <= (offset + length - 1) >> q->g.cluster_bits; i++)
-        rc = freed_add(f, i, 1);
-    return rc;
+    return count ? freed_add(f, first, count) : 0;
 }

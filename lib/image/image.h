@@ -76,6 +76,7 @@ struct freed {
     struct freed_run *runs;
     size_t count, capacity;
 };
+#define FREED_SPARE 4096 /* room of clusters.freed for those who have reserved some */
 
 /* A refcount block in memory, as it stands on the disk. */
 struct refblock {
@@ -316,11 +317,11 @@ int clusters_extend(struct qcow2 *q, uint64_t file_bytes);
 /* commit.c */
 /* All that was changed before the call is durable after it. */
 int image_commit(struct qcow2 *q);
+/* The same under `control`; `all`: refcounts too that only went down. */
+int commit_locked(struct qcow2 *q, bool all);
 /* After a change: commits where guests never do, so that changed tables do not fill the memory.
  * What fails is tried again by a flush. */
 void image_relieve(struct qcow2 *q);
-/* The same under `control`; `all`: refcounts too that only went down. */
-int commit_locked(struct qcow2 *q, bool all);
 /* mark.c: the header says that the image is in use (and bitmaps are out of date). Quick when it
  * does. */
 int image_mark(struct qcow2 *q);

@@ -134,14 +134,5 @@ static int revert_once(struct qcow2 *q, const char *name)
 
 int qcow2_snapshot_revert(struct qcow2 *q, const char *name, struct error *err)
 {
-    int rc;
-
-    if (q->options.read_only)
-        return error_set(err, EROFS, "the image is read-only");
-    co_mutex_lock(&q->admin);
-    rc = MIN(snapshot_find(q, name, err), 0);
-    if (!rc)
-        rc = with_layout(q, "go back to", name, revert_once, err);
-    co_mutex_unlock(&q->admin);
-    return rc;
+    return snapshot_change(q, "go back to", name, revert_once, err);
 }

@@ -396,7 +396,8 @@ static int delete_once(struct qcow2 *q, const char *name)
     return rc;
 }
 
-int qcow2_snapshot_delete(struct qcow2 *q, const char *name, struct error *err)
+int snapshot_change(struct qcow2 *q, const char *what, const char *name,
+    int (*change)(struct qcow2 *q, const char *name), struct error *err)
 {
     int rc;
 
@@ -405,9 +406,14 @@ int qcow2_snapshot_delete(struct qcow2 *q, const char *name, struct error *err)
     co_mutex_lock(&q->admin);
     rc = MIN(snapshot_find(q, name, err), 0);
     if (!rc)
-        rc = with_layout(q, "delete", name, delete_once, err);
+        rc = with_layout(q, what, name, change, err);
     co_mutex_unlock(&q->admin);
     return rc;
+}
+
+int qcow2_snapshot_delete(struct qcow2 *q, const char *name, struct error *err)
+{
+    return snapshot_change(q, "delete", name, delete_once, err);
 }
 
 unsigned qcow2_snapshots(const struct qcow2 *q, struct qcow2_snapshot_status *list, unsigned max)

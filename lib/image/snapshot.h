@@ -11,6 +11,10 @@ int snapshot_find(const struct qcow2 *q, const char *name, struct error *err);
  * were too quick (-EAGAIN, -ENOSPC). */
 int with_layout(struct qcow2 *q, const char *what, const char *name,
     int (*change)(struct qcow2 *q, const char *name), struct error *err);
+/* The same of a snapshot that is there (-ENOENT), one after the other; not in a read-only image
+ * (-EROFS). */
+int snapshot_change(struct qcow2 *q, const char *what, const char *name,
+    int (*change)(struct qcow2 *q, const char *name), struct error *err);
 /* Keeps free what deleting a snapshot takes. Under control, or before anybody is there. */
 void snapshots_keep(struct qcow2 *q);
 /* L2 tables of the active disk. */
