@@ -228,14 +228,18 @@ static int capture_refcounts(struct commit *c)
     return rc;
 }
 
-/* References given up before the map is captured are not in it. */
+/* References given up before the map is captured are not in it. Those who have reserved room for
+ * more find it in the list that follows. */
 static int capture_freed(struct commit *c)
 {
     struct clusters *k = &c->q->clusters;
+    struct freed next = {.runs = malloc(FREED_SPARE * sizeof *next.runs), .capacity = FREED_SPARE};
 
+    if (!next.runs)
+        return -ENOMEM;
     spin_lock(&k->lock);
     c->freed = k->freed;
-    k->freed = (struct freed){0};
+    k->freed = next;
     spin_unlock(&k->lock);
     if (MUTANT(REUSE_BEFORE_COMMIT)) {
         reaper_add(c->q, &c->freed);
